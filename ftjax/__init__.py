@@ -1,0 +1,1 @@
+"""ftjax: fine-tune pretrained models in JAX."""
