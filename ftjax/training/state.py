@@ -1,0 +1,47 @@
+"""What training carries from step to step, as one pytree.
+
+`live` and `still` are the parameters with holes (None) where the other one has the array: gradients, moments, norms and logs can only see `live`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from ftjax.coefficients import combine, partition
+from ftjax.trees import Tree
+
+
+class TrainState(NamedTuple):
+    """The whole state of a run; the data position is `step` itself, all randomness is `fold_in(key, step)`."""
+
+    step: Int[Array, ""]
+    live: Tree
+    still: Tree
+    opt_state: Tree
+    extra: dict[str, Any]
+    """`batch_stats`: batch norm's running statistics; `anchor`: theta0 of the live leaves; `bad_steps`: non-finite steps in a row."""
+
+    @property
+    def params(self) -> Tree:
+        """The full parameters, live and still together."""
+        return combine(self.live, self.still)
+
+
+def create_state(params: Tree, extra: dict[str, Any], live_paths: frozenset[str], optimizer: Any) -> TrainState:
+    """The state before step 0.
+
+    Args:
+      params: nested dict of arrays, pretrained where a file gave them.
+      extra: the model's other variables, `{"batch_stats": ...}` or `{}`.
+      live_paths: paths of the arrays that train.
+      optimizer: optax transformation over the live tree.
+    """
+    live, still = partition(params, live_paths)
+    # The anchor is a copy: the step donates `live`, and a buffer cannot be donated and kept.
+    anchor = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), live)
+    kept = {"batch_stats": extra.get("batch_stats", {}), "anchor": anchor, "bad_steps": jnp.zeros((), jnp.int32)}
+    return TrainState(jnp.zeros((), jnp.int32), live, still, optimizer.init(live), kept)

@@ -1,0 +1,146 @@
+"""The train step: a pure function of (state, batch, hyper), and the only caller of `jax.value_and_grad`.
+
+The gradient is taken with respect to the live leaves alone. Micro-batches add up loss, weight and gradient and are divided once, so they equal
+the whole batch also when weights are ragged. A step whose loss, gradient or update is not finite leaves the parameters as they were.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from ftjax.coefficients import Hyper, combine
+from ftjax.training.state import TrainState
+from ftjax.trees import Tree
+
+Batch = Mapping[str, Array]
+Sums = dict[str, tuple[Array, Array]]
+Metrics = dict[str, Array]
+
+
+class Model(Protocol):
+    """What the step needs of a model."""
+
+    def apply(self, params: Tree, extra: Tree, images: Array, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
+        """Logits and the updated extra variables."""
+        ...
+
+
+class Task(Protocol):
+    """What the step needs of a task."""
+
+    def loss(self, logits: Array, batch: Batch, hyper: Hyper) -> tuple[Array, Array, Sums]:
+        """Sum of losses, sum of weights, and (sum, weight) of each training metric."""
+        ...
+
+
+class Preprocessing(Protocol):
+    """What the step needs of the preprocessing."""
+
+    def train(self, images: Array, key: Array, ids: Array) -> Array:
+        """Augmented and normalised images."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class StepParts:
+    """The collaborators of a step; all of them static."""
+
+    model: Model
+    task: Task
+    preprocessing: Preprocessing
+    optimizer: optax.GradientTransformationExtraArgs
+    microbatches: int = 1
+
+
+def make_step(parts: StepParts) -> Callable[[TrainState, Batch, Hyper], tuple[TrainState, Metrics]]:
+    """The pure step; `jit`, `vmap` and shard it as you like.
+
+    Returns:
+      `step(state, batch, hyper) -> (state, metrics)`. Metrics are scalars: `loss` (weighted mean), the task's training metrics, `gradient_norm`
+      (live leaves, before clipping), `finite` (1 or 0) and `bad_steps` (in a row).
+    """
+
+    def step(state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        key = _step_key(state, hyper)
+        loss, weight, sums, batch_stats, gradients = _accumulate(parts, state, batch, hyper, key)
+        mean = jax.tree.map(lambda g: g / weight.astype(g.dtype), gradients)
+        norm = optax.tree.norm(mean)
+        updates, opt_state = parts.optimizer.update(mean, state.opt_state, state.live, step=state.step, hyper=hyper, anchor=state.extra["anchor"])
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm) & jnp.isfinite(optax.tree.norm(updates))
+        moved = (optax.apply_updates(state.live, updates), opt_state, batch_stats)
+        live, opt_state, batch_stats = _select(finite, moved, (state.live, state.opt_state, state.extra["batch_stats"]))
+        bad_steps = jnp.where(finite, 0, state.extra["bad_steps"] + 1)
+        extra = state.extra | {"batch_stats": batch_stats, "bad_steps": bad_steps}
+        metrics = {name: total / count for name, (total, count) in sums.items()}
+        metrics |= {"loss": loss / weight, "gradient_norm": norm, "finite": finite.astype(jnp.int32), "bad_steps": bad_steps}
+        return TrainState(state.step + 1, live, state.still, opt_state, extra), metrics
+
+    return step
+
+
+def gradient_norms(parts: StepParts, group_of: Callable[[str], str]) -> Callable[[TrainState, Batch, Hyper], dict[str, Float[Array, ""]]]:
+    """A pure function that gives the norm of the mean gradient per group: what a stopped run names."""
+
+    def norms(state: TrainState, batch: Batch, hyper: Hyper) -> dict[str, Array]:
+        _, weight, _, _, gradients = _accumulate(parts, state, batch, hyper, _step_key(state, hyper))
+        groups: dict[str, list[Array]] = {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+            groups.setdefault(group_of(jax.tree_util.keystr(path, simple=True, separator="/")), []).append(leaf)
+        return {group: optax.tree.norm(leaves) / weight for group, leaves in groups.items()}
+
+    return norms
+
+
+def _step_key(state: TrainState, hyper: Hyper) -> Array:
+    return jax.random.fold_in(jax.random.key(hyper["seed"]), state.step)
+
+
+def _accumulate(parts: StepParts, state: TrainState, batch: Batch, hyper: Hyper, key: Array) -> tuple[Array, Array, Sums, Tree, Tree]:
+    """Sums of loss, weight, metrics and gradient over the batch, and the last batch statistics."""
+
+    def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree]]:
+        params = combine(live, state.still)
+        # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
+        images = parts.preprocessing.train(part["image"], key, part["id"]).astype(_float_dtype(live))
+        logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, images, key=part_key, train=True)
+        loss, weight, sums = parts.task.loss(logits, part, hyper)
+        return loss, (weight, sums, extra.get("batch_stats", batch_stats))
+
+    differentiate = jax.value_and_grad(loss_of, has_aux=True)
+    if parts.microbatches == 1:
+        (loss, (weight, sums, stats)), gradients = differentiate(state.live, state.extra["batch_stats"], batch, key)
+        return loss, weight, sums, stats, gradients
+
+    def add(carry: Tree, numbered: tuple[Array, Batch]) -> tuple[Tree, None]:
+        total, stats = carry
+        index, part = numbered
+        (loss, (weight, sums, stats)), gradients = differentiate(state.live, stats, part, jax.random.fold_in(key, index))
+        return (jax.tree.map(jnp.add, total, (loss, weight, sums, gradients)), stats), None
+
+    split = {name: _interleave(value, parts.microbatches) for name, value in batch.items()}
+    first = jax.eval_shape(lambda b: differentiate(state.live, state.extra["batch_stats"], b, key), {name: value[0] for name, value in split.items()})
+    (loss, (weight, sums, _)), gradients = first
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (loss, weight, sums, gradients))
+    (total, stats), _ = jax.lax.scan(add, (zeros, state.extra["batch_stats"]), (jnp.arange(parts.microbatches), split))
+    loss, weight, sums, gradients = total
+    return loss, weight, sums, stats, gradients
+
+
+def _interleave(value: Array, parts: int) -> Array:
+    """`[batch ...] -> [parts batch/parts ...]`, part i holding rows i, i + parts, ...: each part stays spread over all devices."""
+    return jnp.swapaxes(value.reshape(value.shape[0] // parts, parts, *value.shape[1:]), 0, 1)
+
+
+def _float_dtype(tree: Tree) -> Any:
+    return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
+
+
+def _select(condition: Array, new: Tree, old: Tree) -> Tree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
