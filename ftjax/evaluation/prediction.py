@@ -1,0 +1,96 @@
+"""Predictions as a file: one row per image, `.jsonl` or `.csv`, written whole or not at all.
+
+Class and file names may hold anything (commas, quotes, line breaks, any script): both formats read back to the same names.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftjax.errors import ConfigError
+from ftjax.files import write_text
+
+SUFFIXES = (".jsonl", ".csv")
+
+
+def prediction_rows(logits: np.ndarray, ids: Sequence[str | int], classes: Sequence[str], *, probabilities: bool = False) -> list[dict[str, Any]]:
+    """`{"id", "label", "probability"}` per row of logits, with `"probabilities": {class: p}` on request.
+
+    The label is the class of the highest logit (the first on ties) and the probability its softmax. A row whose logits are not all finite has no prediction:
+    label, probability and probabilities are None.
+
+    Args:
+      logits: float `[n classes]`.
+      ids: what names each row, usually the file.
+      classes: names in the order of the logits.
+      probabilities: also give every class's.
+
+    Raises:
+      ValueError: the three do not fit each other; a bug of the caller.
+    """
+    if np.shape(logits) != (len(ids), len(classes)):
+        raise ValueError(f"logits of shape {np.shape(logits)} for {len(ids)} ids and {len(classes)} classes")
+    scores = np.asarray(logits, np.float64)
+    finite = np.isfinite(scores).all(axis=1)
+    shares = _softmax(np.where(finite[:, None], scores, 0.0))
+    rows = []
+    for name, known, share in zip(ids, finite, shares):
+        best = int(np.argmax(share))
+        row: dict[str, Any] = {"id": name, "label": classes[best] if known else None, "probability": float(share[best]) if known else None}
+        if probabilities:
+            row["probabilities"] = dict(zip(classes, share.tolist())) if known else None
+        rows.append(row)
+    return rows
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file name whose ending names no format; call it before the work, not after.
+
+    Raises:
+      ConfigError: naming the endings that are allowed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"predictions cannot be written to {path}: unknown ending {path.suffix!r}; allowed: {', '.join(map(repr, SUFFIXES))}")
+
+
+def write_predictions(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write `prediction_rows` to `path`, through a temporary file and a rename.
+
+    `.jsonl`: one object per line. `.csv`: columns id, label, probability, then `probability of <class>` where rows have them; no prediction is an empty cell.
+
+    Raises:
+      ConfigError: the ending is neither.
+      OSError: the folder cannot be written; an old file is untouched.
+    """
+    check_output(path)
+    write_text(path, _jsonl(rows) if path.suffix.lower() == ".jsonl" else _csv(rows))
+
+
+def _jsonl(rows: Sequence[dict[str, Any]]) -> str:
+    # ASCII escapes: some readers split lines at U+2028, and file names may hold bytes that are no text.
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    classes = next((list(row["probabilities"]) for row in rows if row.get("probabilities")), [])
+    buffer = io.StringIO(newline="")
+    # Quoting every text is the one setting that protects a lone carriage return on every Python.
+    writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(["id", "label", "probability", *(f"probability of {name}" for name in classes)])
+    for row in rows:
+        shares = row.get("probabilities") or {}
+        writer.writerow([row["id"], row["label"], row["probability"], *(shares.get(name) for name in classes)])
+    # Undecodable bytes of a file name become \udcXX in the text.
+    return buffer.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -1,0 +1,77 @@
+"""Was it worth it? One honest paragraph from the test accuracy and the paired differences to the baselines.
+
+The intervals are about the choice of test examples; how much another training seed would change is not in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NAMES = {"majority": "the majority class", "probe": "the linear probe", "scratch": "the same model from scratch"}
+RIVALS = ("probe", "scratch")
+"""Baselines that are an alternative to fine-tuning; to beat the majority class only shows that something was learnt."""
+
+
+def verdict(test: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, Any]], *, what: str = "Fine-tuning") -> str:
+    """Better where the whole interval of the difference is above zero, worse where it is below, otherwise not distinguishable.
+
+    Fine-tuning was worth it where it is better than every rival (probe, scratch) that was measured, and not where it is worse than one.
+
+    Args:
+      test: `{"accuracy": {"value", "low", "high"}}`.
+      baselines: by name, each with `"difference"`: accuracy of the model minus the baseline's, `{"value", "low", "high"}` (`intervals.paired_difference`).
+        One without it was not measured and is not spoken of.
+      what: the subject of the first sentence.
+    """
+    differences = {name: baselines[name]["difference"] for name in NAMES if "difference" in baselines.get(name, {})}
+    reached = f"{what} reached {_span(test['accuracy'])} test accuracy"
+    if not differences:
+        return f"{reached}. No baseline was measured beside it, so whether it was worth it is not known."
+    return f"{reached}, {_join([_compared(name, difference) for name, difference in differences.items()])}{_conclusion(differences)}"
+
+
+def _conclusion(differences: Mapping[str, Mapping[str, float]]) -> str:
+    rivals = {name: _sign(difference) for name, difference in differences.items() if name in RIVALS}
+    lost = [NAMES[name] for name, sign in rivals.items() if sign < 0]
+    drawn = [NAMES[name] for name, sign in rivals.items() if sign == 0]
+    if _sign(differences.get("majority", {"low": 1.0, "high": 1.0})) <= 0:
+        return ": it has not been shown to learn anything."
+    if lost:
+        return f": it was not worth it, {_join(lost)} did better."
+    if drawn:
+        return ": it is not shown to be worth it."
+    if rivals:
+        return ": it was worth it."
+    return ": it learnt something. Neither a linear probe nor the same model from scratch was measured, so whether it was worth it is not known."
+
+
+def _sign(difference: Mapping[str, float]) -> int:
+    """1: better, -1: worse, 0: the interval holds zero."""
+    return int(difference["low"] > 0) - int(difference["high"] < 0)
+
+
+def _compared(name: str, difference: Mapping[str, float]) -> str:
+    sign = _sign(difference)
+    if sign > 0:
+        return f"{_span(difference)} above {NAMES[name]}"
+    if sign < 0:
+        return f"{_span({'value': -difference['value'], 'low': -difference['high'], 'high': -difference['low']})} below {NAMES[name]}"
+    return f"not distinguishable from {NAMES[name]} (a difference of {_span(difference, signed=True)})"
+
+
+def _span(interval: Mapping[str, float], *, signed: bool = False) -> str:
+    value, low, high = (_number(interval[key], signed=signed) for key in ("value", "low", "high"))
+    return f"{value}, {low} to {high}" if signed else f"{value} ({low} to {high})"
+
+
+def _number(value: float, *, signed: bool = False) -> str:
+    """Two decimals; more where two would make a 0 or a 1 of something that is not."""
+    digits = next((digits for digits in (2, 3) if round(value, digits) not in (-1, 0, 1)), 4)
+    digits = 2 if value in (-1, 0, 1) else digits
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def _join(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
