@@ -1,1 +1,37 @@
-"""coefficients"""
+"""The law: how far each iteration, and the whole run, may move each pretrained parameter.
+
+    theta = theta0 + x                              what the model computes with
+    v     = direction(clip(g)) + wd*theta + pull*x  the velocity the optimiser wants
+    x'    = R( x - lr(t) * c(path, t) * v )         the displacement it gets
+
+Read in this order: `rules` (a few patterns give every path its value), `schedules` (values over time), `table` (c, resolved and printed),
+`hyper` (every number, traced), `layout` (0 is structure), `chain` (the optimiser that obeys), `travel` (x, measured).
+This room knows trees and paths, not models.
+"""
+
+from ftjax.coefficients.chain import Retraction, chain
+from ftjax.coefficients.hyper import Hyper, default_hyper
+from ftjax.coefficients.layout import combine, partition
+from ftjax.coefficients.rules import resolve_rules
+from ftjax.coefficients.schedules import Schedule, evaluate, learning_rate_shape
+from ftjax.coefficients.table import Row, Table, build_table, coefficient, depths
+from ftjax.coefficients.travel import travel
+
+__all__ = [
+    "Hyper",
+    "Retraction",
+    "Row",
+    "Schedule",
+    "Table",
+    "build_table",
+    "chain",
+    "coefficient",
+    "combine",
+    "default_hyper",
+    "depths",
+    "evaluate",
+    "learning_rate_shape",
+    "partition",
+    "resolve_rules",
+    "travel",
+]

@@ -1,0 +1,77 @@
+"""Hyperparameters as values: a plain dict of scalar arrays that travels into the compiled step as an argument.
+
+Every amplitude of the law is here (lr, c, wd, pull ...); the table keeps only what is structure. So a sweep is a `vmap` over this dict,
+nothing retraces when a number changes, and no number becomes a literal in the compiled program.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+
+from ftjax.config import Config, Rules
+from ftjax.errors import ConfigError
+
+Hyper = dict[str, Any]
+"""`{"learning_rate": f[], "coefficient": (f[], ...), ...}`: scalar arrays; `vmap` gives each a leading axis."""
+
+EVERYTHING: Rules = ((".*", 1.0),)
+"""The table of full fine-tuning, and what an open `coefficient.rules` means."""
+
+
+def default_hyper(config: Config) -> Hyper:
+    """The configured hyperparameters as arrays.
+
+    What a configuration leaves open takes the value that changes nothing: factor 1, strength 0.
+
+    Returns:
+      Scalars `learning_rate`, `weight_decay`, `pull`, `clip_norm`, `beta1`, `beta2`, `epsilon`, `momentum`, `layer_decay`, `head_factor`,
+      `label_smoothing` and `seed` (uint32), and `coefficient`: one multiplier per rule of the table, all 1. `pull` is 0 unless set.
+
+    Raises:
+      ConfigError: a number outside its range, or a learning rate that nobody chose.
+    """
+    _check(config)
+    coefficient, optimizer = config.coefficient, config.optimizer
+    numbers = {
+        "learning_rate": optimizer.learning_rate,
+        "weight_decay": optimizer.weight_decay or 0.0,
+        "pull": 0.0,
+        "clip_norm": optimizer.clip_norm,
+        "beta1": optimizer.beta1,
+        "beta2": optimizer.beta2,
+        "epsilon": optimizer.epsilon,
+        "momentum": optimizer.momentum,
+        "layer_decay": 1.0 if coefficient.layer_decay is None else coefficient.layer_decay,
+        "head_factor": 1.0 if coefficient.head_factor is None else coefficient.head_factor,
+        "label_smoothing": config.task.label_smoothing or 0.0,
+    }
+    # An explicit dtype makes the arrays strongly typed: replacing one by a computed value cannot retrace.
+    hyper: Hyper = {name: jnp.array(value, dtype=float) for name, value in numbers.items()}
+    hyper["coefficient"] = tuple(jnp.array(1.0, dtype=float) for _ in coefficient.rules or EVERYTHING)
+    hyper["seed"] = jnp.array(config.seed % 2**32, dtype=jnp.uint32)
+    return hyper
+
+
+def _check(config: Config) -> None:
+    """Each number in the range where the law means something."""
+    coefficient, optimizer = config.coefficient, config.optimizer
+    if optimizer.learning_rate is None:
+        raise ConfigError("optimizer.learning_rate is open; give a number or let a recipe fill it")
+    ranges = (
+        ("optimizer.learning_rate", optimizer.learning_rate, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
+        ("optimizer.weight_decay", optimizer.weight_decay, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
+        ("optimizer.clip_norm", optimizer.clip_norm, lambda x: x > 0, "above 0 (inf: never clip)"),
+        ("optimizer.beta1", optimizer.beta1, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+        ("optimizer.beta2", optimizer.beta2, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+        ("optimizer.epsilon", optimizer.epsilon, lambda x: 0 < x < math.inf, "above 0"),
+        ("optimizer.momentum", optimizer.momentum, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+        ("coefficient.layer_decay", coefficient.layer_decay, lambda x: 0 < x <= 1, "above 0 and at most 1; freeze with a rule of value 0"),
+        ("coefficient.head_factor", coefficient.head_factor, lambda x: 0 < x < math.inf, "above 0; freeze with a rule of value 0"),
+        ("task.label_smoothing", config.task.label_smoothing, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    )
+    for key, value, allowed, words in ranges:
+        if value is not None and not allowed(value):
+            raise ConfigError(f"{key} is {value!r}; it must be {words}")

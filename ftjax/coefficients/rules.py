@@ -1,0 +1,98 @@
+r"""Ordered rules `(path pattern, value)`: how a few lines of a configuration give every parameter its coefficient.
+
+First line of the law: `c(path, step)` starts here. A pattern is a regular expression for the whole path and the first match wins.
+Every rule must apply somewhere and every path must be covered; what would silently do nothing is an error that says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+from ftjax.config import Rules, Value
+from ftjax.errors import ConfigError, did_you_mean
+
+
+def resolve_rules(rules: Rules, paths: Iterable[str], what: str) -> dict[str, tuple[int, Value]]:
+    """The rule that each path obeys.
+
+    Args:
+      rules: ordered `(pattern, value)`; a pattern matches a whole path (`re.fullmatch`).
+      paths: every path of the tree.
+      what: the key of the configuration, for messages.
+
+    Returns:
+      `{path: (index of the rule, its value)}` in the order of `paths`.
+
+    Raises:
+      ConfigError: a pattern that is no regular expression, matches nothing or is wholly taken by earlier rules;
+        a value that is not a number >= 0 or a schedule of them, or never differs from zero; a path that no rule covers.
+
+    >>> resolve_rules(((r"head/.*", 1.0), (r".*", 0)), ["stem/kernel", "head/kernel"], "coefficient.rules")
+    {'stem/kernel': (1, 0), 'head/kernel': (0, 1.0)}
+    """
+    paths = list(paths)
+    matched = [_matches(rule, index, paths, what) for index, rule in enumerate(rules)]
+    winner = {path: next((index for index, taken in enumerate(matched) if path in taken), None) for path in paths}
+    for index in range(len(rules)):
+        if index not in winner.values():
+            raise ConfigError(_shadowed(rules, index, matched, what))
+    uncovered = [path for path, index in winner.items() if index is None]
+    if uncovered:
+        raise ConfigError(f"{what}: no rule covers {_listed(uncovered)}; end with a rule for the rest, such as ('.*', 1.0)")
+    return {path: (index, rules[index][1]) for path, index in winner.items() if index is not None}
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a value is the static 0 that freezes by structure (a schedule is not, even where it is zero)."""
+    return isinstance(value, Real) and value == 0
+
+
+def _matches(rule: tuple[str, Value], index: int, paths: list[str], what: str) -> set[str]:
+    """All paths that one rule matches, earlier rules or not, after checking the rule itself."""
+    pattern, value = rule
+    where = f"{what}: rule {index + 1} {pattern!r}"
+    _check_value(value, where)
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"{where} is not a regular expression: {error}") from error
+    found = {path for path in paths if compiled.fullmatch(path)}
+    if not found:
+        raise ConfigError(f"{where} matches no parameter; {did_you_mean(pattern, _patterns_near(paths), show=6)}")
+    return found
+
+
+def _check_value(value: Value, where: str) -> None:
+    """A number >= 0, or a schedule of such numbers that is somewhere above 0."""
+    scheduled = isinstance(value, Sequence) and not isinstance(value, str)
+    numbers = [point[-1] if isinstance(point, Sequence) and point else point for point in value] if scheduled else [value]
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, Real):
+            raise ConfigError(f"{where} has value {number!r}; a value is a number or a schedule (('10%', 1.0), ...)")
+        if not (math.isfinite(number) and number >= 0):
+            raise ConfigError(f"{where} has value {number!r}; it must be finite and 0 or more (0 freezes)")
+    if scheduled and not any(numbers):
+        raise ConfigError(f"{where} has a schedule that is never above 0; write the number 0 to freeze")
+
+
+def _shadowed(rules: Rules, index: int, matched: list[set[str]], what: str) -> str:
+    """Which earlier rules leave nothing to rule `index`."""
+    before = [f"rule {i + 1} {rules[i][0]!r}" for i in range(index) if matched[i] & matched[index]]
+    return f"{what}: rule {index + 1} {rules[index][0]!r} never applies: {_listed(before)} before it takes all it matches; move it up or delete it"
+
+
+def _patterns_near(paths: list[str]) -> set[str]:
+    """Patterns that would match: every path, everything below a prefix, everything with a last part."""
+    parts = [path.split("/") for path in paths]
+    below = {"/".join([*path[:depth], ".*"]) for path in parts for depth in range(1, len(path))}
+    return {*paths, *below, *(f".*/{path[-1]}" for path in parts)}
+
+
+def _listed(names: Sequence[str], show: int = 8) -> str:
+    """`a, b, c and 4 more`."""
+    more = f" and {len(names) - show} more" if len(names) > show else ""
+    return ", ".join(names[:show]) + more

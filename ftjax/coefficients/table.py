@@ -1,0 +1,221 @@
+"""The coefficient table: one row per parameter, resolved before step 1, printed, saved, and obeyed by the chain.
+
+This is `c(path, step)` of the law, with its companions: who decays, who is pulled, who is live. A row whose rule is the number 0 is still by
+structure; everything else about a row is arithmetic with traced multipliers (`Hyper`). The table knows paths, shapes and an order of groups, no model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ftjax.coefficients.hyper import EVERYTHING, Hyper, default_hyper
+from ftjax.coefficients.rules import is_zero, resolve_rules
+from ftjax.coefficients.schedules import Schedule, evaluate, on_clock
+from ftjax.config import Config, Rules, Value
+from ftjax.durations import Clock
+from ftjax.errors import ConfigError
+
+_TOKENS = re.compile(r"(.*/)?(class_token|position)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the law says about one parameter."""
+
+    path: str
+    shape: tuple[int, ...]
+    group: str
+    rule: int
+    """Which rule gave the value; its traced multiplier is `hyper["coefficient"][rule]`."""
+    value: Schedule
+    """The rule's value over steps; the number 0 makes the row still."""
+    depth: int
+    """Distance from the head, the exponent of `hyper["layer_decay"]`."""
+    head: bool
+    """Whether `hyper["head_factor"]` applies."""
+    decay: Schedule
+    """Multiplier of `hyper["weight_decay"]`."""
+    pull: Schedule
+    """Multiplier of `hyper["pull"]`, the force towards theta0; 0 for the head, which has no pretrained place to go back to."""
+    why: str
+    """The rules behind the numbers, in words."""
+
+    @property
+    def live(self) -> bool:
+        """Whether this parameter trains: not still by structure."""
+        return not is_zero(self.value)
+
+    @property
+    def parameters(self) -> int:
+        """Number of scalars."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """All rows in tree order and the groups in depth order; hashable."""
+
+    rows: tuple[Row, ...]
+    groups: tuple[str, ...]
+    total_steps: int
+    hyper: Hyper = dataclasses.field(compare=False)
+    """The configured multipliers, for display; training obeys the `hyper` given to each step."""
+
+    @property
+    def live_paths(self) -> frozenset[str]:
+        """Paths of the parameters that train."""
+        return frozenset(row.path for row in self.rows if row.live)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `coefficients.json`: every row with its coefficient at the start, the middle and the end of the run."""
+        live = sum(row.parameters for row in self.rows if row.live)
+        total = sum(row.parameters for row in self.rows)
+        return {"rows": [_row_json(self, row) for row in self.rows], "groups": list(self.groups), "parameters": {"total": total, "live": live}}
+
+    def lines(self) -> list[str]:
+        """The table as a person reads it: a title, one line per (group, coefficient), a sum."""
+        cells = [("group", "coefficient", "parameters", "arrays", "")]
+        for group in self.groups:
+            rows = [row for row in self.rows if row.group == group]
+            shown = {row: _shown(_over_time(self, row)) for row in rows}
+            for text in dict.fromkeys(shown.values()):
+                same = [row for row in rows if shown[row] == text]
+                cells.append((group, text, f"{sum(row.parameters for row in same):,}", str(len(same)), "live" if same[0].live else "still"))
+        return [*_aligned(cells), _sum_line(self)]
+
+
+def coefficient(row: Row, step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""] | float:
+    """The law's `c(path, step)`.
+
+    c = value(step) * hyper.coefficient[rule] * hyper.layer_decay ** depth * (hyper.head_factor if head)
+    """
+    value = evaluate(row.value, step) * hyper["coefficient"][row.rule] * hyper["layer_decay"] ** row.depth
+    return value * hyper["head_factor"] if row.head else value
+
+
+def depths(groups: Sequence[str]) -> dict[str, int]:
+    """Exponent of layer decay for each group, as BEiT and MAE count (MAE `util/lr_decay.py`).
+
+    With L blocks: 0 for all that comes after the blocks (final norm, head), 1 for the top block, L for the first, L + 1 for all before it.
+
+    >>> depths(("stem", "block_0", "block_1", "norm", "head"))
+    {'stem': 3, 'block_0': 2, 'block_1': 1, 'norm': 0, 'head': 0}
+    """
+    blocks = [group for group in groups if group.startswith("block_")]
+    before = groups[: groups.index(blocks[0])] if blocks else groups[:1]
+    return {group: len(blocks) - blocks.index(group) if group in blocks else (len(blocks) + 1) * (group in before) for group in groups}
+
+
+def build_table(config: Config, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[str], group_of: Callable[[str], str], clock: Clock) -> Table:
+    """Resolve the configuration into one row per parameter.
+
+    Args:
+      config: `coefficient` and the hyperparameters; open values take what changes nothing.
+      shapes: shape of every parameter by path, in tree order.
+      groups: groups of the model from input to output; the last one is the head.
+      group_of: group of a path.
+      clock: what the durations in schedules mean; needs `total_steps`.
+
+    Raises:
+      ConfigError: rules that do not fit the paths (`resolve_rules`), schedules that do not fit the run, or nothing live.
+    """
+    if clock.total_steps is None:
+        raise ValueError("a table needs the length of the run: Clock.total_steps")
+    rules = config.coefficient.rules or EVERYTHING
+    values = resolve_rules(rules, shapes, "coefficient.rules")
+    decays = _decays(config.coefficient.decay_rules, shapes)
+    exponents = depths(groups)
+    rows = []
+    for path, shape in shapes.items():
+        (rule, value), (decay, decay_why), group = values[path], decays[path], group_of(path)
+        head = group == groups[-1]
+        rows.append(
+            Row(
+                path=path,
+                shape=tuple(shape),
+                group=group,
+                rule=rule,
+                value=on_clock(value, clock, "coefficient.rules"),
+                depth=exponents[group],
+                head=head,
+                decay=on_clock(decay, clock, "coefficient.decay_rules"),
+                pull=0.0 if head else 1.0,
+                why=f"rule {rule + 1} {rules[rule][0]!r}; decay: {decay_why}",
+            )
+        )
+    if not any(row.live for row in rows):
+        raise ConfigError("coefficient.rules: all-frozen: every parameter has coefficient 0, so nothing can learn; give one rule a value above 0")
+    return Table(rows=tuple(rows), groups=tuple(groups), total_steps=clock.total_steps, hyper=jax.tree.map(float, default_hyper(config)))
+
+
+def _decays(rules: Rules | None, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[Value, str]]:
+    """Multiplier of weight decay and its reason, by path: the rules, or matrices and filters yes, vectors and tokens no (as MAE, timm)."""
+    if rules is not None:
+        return {
+            path: (value, f"rule {index + 1} {rules[index][0]!r}") for path, (index, value) in resolve_rules(rules, shapes, "coefficient.decay_rules").items()
+        }
+    return {path: _usual_decay(path, shape) for path, shape in shapes.items()}
+
+
+def _usual_decay(path: str, shape: tuple[int, ...]) -> tuple[float, str]:
+    """What decays when nobody says."""
+    if _TOKENS.fullmatch(path):
+        return 0.0, "token, no"
+    return (1.0, "matrix, yes") if len(shape) >= 2 else (0.0, "vector, no")
+
+
+def _over_time(table: Table, row: Row) -> tuple[float, float, float]:
+    """The configured coefficient at 0, 50 and 100 % of the run."""
+    steps = jnp.array([0, table.total_steps // 2, table.total_steps])
+    start, middle, end = np.broadcast_to(coefficient(row, steps, table.hyper), 3).tolist()
+    return start, middle, end
+
+
+def _row_json(table: Table, row: Row) -> dict[str, Any]:
+    """One row of `coefficients.json`; weight decay and pull are strengths where their schedules start."""
+    weight_decay, pull = (float(evaluate(value, jnp.array(0)) * table.hyper[name]) for name, value in (("weight_decay", row.decay), ("pull", row.pull)))
+    return {
+        "path": row.path,
+        "shape": list(row.shape),
+        "group": row.group,
+        "live": row.live,
+        "coefficient": dict(zip(("0%", "50%", "100%"), map(_rounded, _over_time(table, row)))),
+        "weight_decay": _rounded(weight_decay),
+        "pull": _rounded(pull),
+        "parameters": row.parameters,
+        "why": row.why,
+    }
+
+
+def _rounded(value: float) -> float:
+    """Without the digits that float32 invents."""
+    return float(f"{value:.6g}")
+
+
+def _shown(over_time: tuple[float, float, float]) -> str:
+    """`0.65`, or `0 -> 0.5 -> 1` for a schedule."""
+    return " -> ".join(f"{value:.3g}" for value in (over_time if len(set(over_time)) > 1 else over_time[:1]))
+
+
+def _aligned(cells: list[tuple[str, ...]]) -> list[str]:
+    """Columns of equal width, names to the left and numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    numeric = (False, False, True, True, False)
+    return ["  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric)).rstrip() for row in cells]
+
+
+def _sum_line(table: Table) -> str:
+    """How much of the model trains, and how much of that decays."""
+    total = sum(row.parameters for row in table.rows)
+    live = sum(row.parameters for row in table.rows if row.live)
+    decayed = sum(row.parameters for row in table.rows if row.live and not is_zero(row.decay))
+    return f"{total:,} parameters, {live:,} live ({live / total:.1%}), {decayed:,} of them with weight decay {table.hyper['weight_decay']:.3g}"
