@@ -1,0 +1,447 @@
+"""Checkpoints of a run: `<directory>/last/<step>` (to continue) and `<directory>/best/<step>` (to evaluate).
+
+The only module that knows Orbax, besides the reader of weights. The story of a save of step 60, when step 40 is on disk:
+
+1. The save before it is waited for; if it failed, that is raised now, and 40 is still there. Leftovers of interrupted runs are removed (first save only).
+2. Every array is fingerprinted where it lives. From here on nothing the caller does to its buffers matters: Orbax copies them before `save` returns.
+3. In the background the arrays are written to `60.orbax-checkpoint-tmp`, then the record (info, fingerprints, versions, its own checksum).
+   *Interrupted here: 40 is untouched; the temporary folder is no step, and the next run removes it.*
+4. One rename makes it `60`. *Interrupted here: 40 and 60 are both there; the newest is taken, and the next save removes the other.*
+5. `60` is read back from the disk and compared with its fingerprints. *A difference: 60 is removed, 40 stays, the next call raises.*
+6. Only now 40 goes: renamed to `40.deleted`, then removed. *Interrupted here: a `.deleted` folder is no step either.*
+
+If `60` exists already (a damaged one, or a best one of a future that was abandoned), it steps aside as `60.superseded` before 3, still restorable, and goes in 6.
+
+Restoring believes nothing it has not checked: newest first, the record must match its checksum and every array its fingerprint; what does not is named in
+`Restored.skipped` and the next older one is tried. Not promised: that the very last step survives a power cut (nothing is synced to the platter).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+from ftjax import trees
+from ftjax.errors import CheckpointError
+from ftjax.training.fingerprint import fingerprint
+
+_STEP = re.compile(r"(\d+)(\.superseded)?")
+_LEFTOVER = re.compile(r"\d+(\.deleted|\.orbax-checkpoint-tmp.*)")
+_READ_BACK_BYTES = 256 * 2**20
+"""Bytes that the check of a new step holds in host memory at a time (or one array, if that is larger)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint held: arrays in the structure and shardings that were asked for, and the JSON that was saved with them."""
+
+    step: int
+    tree: Any
+    info: dict[str, Any]
+    skipped: tuple[str, ...] = ()
+    """Newer steps that are damaged, each with the reason."""
+
+
+class Checkpoints:
+    """The last and the best state of a run, in `directory/last` and `directory/best`.
+
+    Opening writes nothing, so a reader may open the folder of a run that is still going. One save is in flight at a time; a second waits for the first.
+
+    Args:
+      directory: the folder `checkpoints/` of a run; made by the first save.
+      keep: how many good steps stay in `last`; `best` keeps one.
+    """
+
+    def __init__(self, directory: Path | str, *, keep: int = 1):
+        if keep < 1:
+            raise CheckpointError(f"keep={keep}: at least one checkpoint has to be kept")
+        root = Path(directory).absolute()
+        self._last = _Series(root / "last", keep, abandons_future=False)
+        self._best = _Series(root / "best", 1, abandons_future=True)
+        self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._in_flight: concurrent.futures.Future[None] | None = None
+
+    @property
+    def last_step(self) -> int | None:
+        """The newest step of `last` that this object has saved completely or restored: where a crash would continue from."""
+        return max(self._last.settled, default=None)
+
+    def save(self, step: int, tree: Any, info: Mapping[str, Any]) -> None:
+        """Begin to save the whole state after `step` steps; returns once the caller may change or donate its arrays.
+
+        A step that this object has already saved or restored is not saved again: the state is a function of the step.
+
+        Args:
+          step: number of completed steps.
+          tree: any pytree of jax arrays; PRNG keys as raw uint32 bits.
+          info: JSON values that come back with `restore`.
+
+        Raises:
+          CheckpointError: an earlier save failed (this one is then not begun), a leaf cannot be stored,
+            or `last` holds a good step that is not older and that nobody restored.
+        """
+        self._save(self._last, step, tree, info)
+
+    def save_best(self, step: int, tree: Any, info: Mapping[str, Any]) -> None:
+        """As `save`, for the best state so far; replaces the one before, whatever its step. Raises as `save`."""
+        self._save(self._best, step, tree, info)
+
+    def restore(self, abstract: Any) -> Restored | None:
+        """The newest good state of `last`, or None if no step was ever completed.
+
+        Args:
+          abstract: a tree like the saved one whose leaves have shape, dtype and sharding (`jax.ShapeDtypeStruct` or arrays);
+            without a sharding a leaf goes to the first device. The mesh need not be the one it was saved from.
+
+        Raises:
+          CheckpointError: the newest readable step is of another model or configuration, or every step is damaged.
+        """
+        self.wait()
+        return self._last.restore(abstract)
+
+    def restore_best(self, abstract: Any) -> Restored | None:
+        """As `restore`, for the best state."""
+        self.wait()
+        return self._best.restore(abstract)
+
+    def check(self) -> None:
+        """Raise the failure of the save in flight if it has already failed; never waits."""
+        if self._in_flight is not None and self._in_flight.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until what was begun is on disk and checked.
+
+        Raises:
+          CheckpointError: it could not be saved; says why and which step is still there. Raised once, then the next save may be tried.
+        """
+        pending, self._in_flight = self._in_flight, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """`wait`, and end the background thread. Raises as `wait`."""
+        try:
+            self.wait()
+        finally:
+            self._background.shutdown()
+
+    def _save(self, series: _Series, step: int, tree: Any, info: Mapping[str, Any]) -> None:
+        self.wait()
+        _barrier("checkpoint:previous")
+        if step in series.settled:
+            return
+        arrays = _arrays(tree)
+        record = _record(step, arrays, info)
+        series.make_room(step)
+        try:
+            response = _begin(series.folder / str(step), arrays, record)
+        except Exception as error:
+            raise series.failure(step, record, error) from error
+        self._in_flight = self._background.submit(series.finish, step, record, response)
+
+
+class _Series:
+    """One folder of steps: `last` or `best`."""
+
+    def __init__(self, folder: Path, keep: int, *, abandons_future: bool):
+        self.folder = folder
+        self.keep = keep
+        self.abandons_future = abandons_future
+        self.settled: set[int] = set()
+        self._damaged: set[Path] = set()
+        self._cleaned = False
+
+    def steps(self) -> list[tuple[int, Path]]:
+        """What looks like a step, newest first; a superseded one after the one that took its place."""
+        if not self.folder.is_dir():
+            return []
+        found = ((_STEP.fullmatch(path.name), path) for path in self.folder.iterdir())
+        return sorted(((int(match[1]), path) for match, path in found if match), key=lambda item: (-item[0], item[1].name))
+
+    def make_room(self, step: int) -> None:
+        """Clean up after interrupted runs and see that the name `step` is free."""
+        kept = [(other, path) for other, path in self.steps() if other >= step and path not in self._damaged]
+        if kept and not self.abandons_future:
+            raise CheckpointError(
+                f"{self.folder} already holds step {kept[0][0]}, so step {step} is not saved there: restore that one, or give this run a directory of its own"
+            )
+        _barrier("checkpoint:listed")
+        if jax.process_index() == 0:
+            try:
+                self._clean()
+                if (self.folder / str(step)).exists():
+                    _replace(self.folder / str(step), self.folder / f"{step}.superseded")
+            except OSError as error:
+                raise CheckpointError(f"step {step} was not saved: {self.folder} cannot be written: {error}") from error
+        _barrier("checkpoint:room")
+
+    def _clean(self) -> None:
+        """Remove what interrupted saves and deletions left; only the first save does, when this run is known to be the writer."""
+        if self._cleaned:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in list(self.folder.iterdir()):
+            if _LEFTOVER.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.endswith(".superseded") and not path.with_suffix("").exists():
+                path.rename(path.with_suffix(""))
+        self._cleaned = True
+
+    def finish(self, step: int, record: dict[str, Any], response: Any) -> None:
+        """In the background: wait for the write, check what is on disk, and only then let older steps go."""
+        path = self.folder / str(step)
+        try:
+            response.result()
+            _read_back(path, record)
+        except Exception as error:
+            raise self.failure(step, record, error) from error
+        self.settled.add(step)
+        self._damaged.discard(path)
+        if jax.process_index() == 0:
+            self._retain(step)
+
+    def _retain(self, step: int) -> None:
+        """Keep `step` and the newest good ones of the others up to `keep`."""
+        good = [path for other, path in self.steps() if other != step and path not in self._damaged and not path.suffix]
+        keepers = {self.folder / str(step), *good[: self.keep - 1]}
+        for _, path in self.steps():
+            if path not in keepers:
+                _remove(path)
+
+    def failure(self, step: int, record: dict[str, Any], error: Exception) -> CheckpointError:
+        """What to tell the user about a failed save, after removing what it left so that the space is free again."""
+        if jax.process_index() == 0:
+            for path in list(self.folder.glob(f"{step}.orbax-checkpoint-tmp*")):
+                shutil.rmtree(path, ignore_errors=True)
+            if isinstance(error, _DamagedError):
+                _remove(self.folder / str(step))
+        others = [f"step {other}" for other, path in self.steps() if path not in self._damaged]
+        kept = f"kept: {others[0]}" if others else "no earlier step was saved"
+        if _is_full(error):
+            needed, free = _bytes_of(record), shutil.disk_usage(self.folder).free
+            why = f"the disk is full: {needed / 1e6:.1f} MB needed (before compression), {free / 1e6:.1f} MB free"
+        else:
+            why = _reason(error)
+        return CheckpointError(f"step {step} was not saved to {self.folder}: {why}; {kept}")
+
+    def restore(self, abstract: Any) -> Restored | None:
+        """The newest good step that fits; see `Checkpoints.restore`."""
+        wanted = _arrays(abstract)
+        skipped: list[str] = []
+        for step, path in self.steps():
+            try:
+                record = _read_record(path, step)
+                _check_fits(path, record["arrays"], wanted)
+                arrays = _load(path, record, wanted)
+            except _DamagedError as error:
+                skipped.append(f"step {step}: {error}")
+                self._damaged.add(path)
+                continue
+            self.settled.add(step)
+            tree = jax.tree.unflatten(jax.tree.structure(abstract), [arrays[name] for name in wanted])
+            return Restored(step, tree, record["info"], tuple(skipped))
+        if skipped:
+            raise CheckpointError(
+                f"no checkpoint in {self.folder} can be read: {'; '.join(skipped)}; remove the folder to start again from the pretrained weights"
+            )
+        return None
+
+
+class _DamagedError(Exception):
+    """A step that is not what was saved: other bits, or unreadable."""
+
+
+def _arrays(tree: Any) -> dict[str, Any]:
+    """Every array of a tree, concrete or abstract, by its path; independent of the Python types that held it."""
+    arrays = trees.flatten(tree)
+    if len(arrays) != len(jax.tree.leaves(tree)):
+        raise CheckpointError("two leaves of the tree have the same path; a key must not contain '/'")
+    for path, leaf in arrays.items():
+        if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+            raise CheckpointError(f"{path} is a {type(leaf).__name__}, not a jax array: make it one, or put it into info")
+    if not arrays:
+        raise CheckpointError("the tree holds no arrays")
+    return arrays
+
+
+def _record(step: int, arrays: Mapping[str, jax.Array], info: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON that is stored beside the arrays and says what they must be."""
+    try:
+        plain = json.loads(json.dumps(info, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"info of step {step} is not JSON: {error}") from error
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "orbax-checkpoint", "numpy")}
+    described = {}
+    for path, array in arrays.items():
+        try:
+            described[path] = {"shape": list(array.shape), "dtype": str(array.dtype), "fingerprint": fingerprint(array)}
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+    return {"format": 1, "step": step, "info": plain, "arrays": described, "versions": versions}
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """Of the record itself, in whatever order its keys come back."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _begin(path: Path, arrays: Mapping[str, jax.Array], record: dict[str, Any]) -> Any:
+    """Start the asynchronous write. Empty arrays hold nothing to write (and Orbax refuses them): the record alone brings them back."""
+    full = {name: array for name, array in arrays.items() if array.size}
+    return ocp.save_async(path, full, custom_metadata={"ftjax": record, "sha256": _checksum(record)})
+
+
+def _read_record(path: Path, step: int) -> dict[str, Any]:
+    """The record of a step, or _DamagedError."""
+    try:
+        stored = ocp.metadata(path).custom_metadata
+        record, checksum = stored["ftjax"], stored["sha256"]
+    except Exception as error:
+        raise _DamagedError(f"its metadata cannot be read ({_reason(error)})") from error
+    if _checksum(record) != checksum or record["step"] != step:
+        raise _DamagedError("its metadata does not match its checksum")
+    return record
+
+
+def _check_fits(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse a good checkpoint of something else.
+
+    Raises:
+      CheckpointError: names the arrays that are missing, unexpected or of another shape or dtype.
+    """
+    missing = sorted(wanted.keys() - stored.keys())
+    unexpected = sorted(stored.keys() - wanted.keys())
+    different = [
+        f"{name} ({_kind(stored[name]['shape'], stored[name]['dtype'])} saved, {_kind(leaf.shape, leaf.dtype)} wanted)"
+        for name, leaf in wanted.items()
+        if name in stored and (stored[name]["shape"], stored[name]["dtype"]) != (list(leaf.shape), str(leaf.dtype))
+    ]
+    complaints = [f"{what}: {_listed(names)}" for what, names in (("missing", missing), ("unexpected", unexpected), ("different", different)) if names]
+    if complaints:
+        raise CheckpointError(
+            f"{path} was saved by another model or configuration ({'; '.join(complaints)}): use the configuration it was started with, or another work directory"
+        )
+
+
+def _kind(shape: Any, dtype: Any) -> str:
+    """`float32[3, 4]`."""
+    return f"{dtype}{list(shape)}"
+
+
+def _listed(names: list[str], show: int = 4) -> str:
+    """The first few names, and how many there are."""
+    return ", ".join(names[:show]) + (f", ... ({len(names)} in all)" if len(names) > show else "")
+
+
+def _load(path: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The arrays of a step on the devices that `wanted` asks for, each checked there against its fingerprint, or _DamagedError."""
+    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or default) for name, leaf in wanted.items()}
+    try:
+        arrays = ocp.load(path, {name: leaf for name, leaf in abstract.items() if math.prod(leaf.shape)})
+    except Exception as error:
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise
+        raise _DamagedError(f"its arrays cannot be read ({_reason(error)})") from error
+    for name, leaf in abstract.items():
+        if not math.prod(leaf.shape):
+            arrays[name] = jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
+    _compare(arrays, record)
+    return arrays
+
+
+def _read_back(path: Path, record: Mapping[str, Any]) -> None:
+    """Read a new step from the disk and compare it with what was saved, a part at a time, or raise _DamagedError.
+
+    With several processes the record alone is read: an array needs all of them at once, which would meet their training collectives.
+    """
+    _read_record(path, record["step"])
+    if jax.process_count() > 1:
+        return
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    with context:
+        for names in _parts(record["arrays"]):
+            _compare(ocp.load(path, dict.fromkeys(names, np.ndarray)), record)
+
+
+def _parts(described: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Names of the arrays that are not empty, in groups of about `_READ_BACK_BYTES`."""
+    part: list[str] = []
+    size = 0
+    for name, array in described.items():
+        extent = math.prod(array["shape"]) * jax.numpy.dtype(array["dtype"]).itemsize
+        if part and size + extent > _READ_BACK_BYTES:
+            yield part
+            part, size = [], 0
+        if extent:
+            part.append(name)
+            size += extent
+    if part:
+        yield part
+
+
+def _compare(arrays: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Raise _DamagedError naming the arrays whose contents are not those that were saved."""
+    wrong = [name for name, array in arrays.items() if fingerprint(array) != record["arrays"][name]["fingerprint"]]
+    if wrong:
+        raise _DamagedError(f"the contents changed since they were saved: {_listed(wrong)}")
+
+
+def _bytes_of(record: Mapping[str, Any]) -> int:
+    """Bytes of all arrays of a record."""
+    return sum(math.prod(array["shape"]) * jax.numpy.dtype(array["dtype"]).itemsize for array in record["arrays"].values())
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether an error is, or comes from, a file system without space."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if "No space left on device" in str(cause) or "Disk quota exceeded" in str(cause):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _reason(error: BaseException) -> str:
+    """Type and first line of an error, short enough for a message."""
+    text = (str(error).strip() or "no message").splitlines()[0]
+    shown = text if len(text) <= 300 else text[:300] + " ..."
+    return shown if isinstance(error, _DamagedError) else f"{type(error).__name__}: {shown}"
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename a folder over another one."""
+    if target.exists():
+        _remove(target)
+    source.rename(target)
+
+
+def _remove(path: Path) -> None:
+    """Delete a step so that no moment shows half of it: out of the list by a rename first."""
+    doomed = path.with_name(f"{path.name.split('.')[0]}.deleted")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if path.exists():
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _barrier(name: str) -> None:
+    """Let all processes arrive here before any goes on."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
