@@ -1,0 +1,149 @@
+"""What a family of models says about itself, and the `Model` that the rest of ftjax sees.
+
+A new family is one file that ends in a `FAMILY = Family(...)` and one entry in `zoo.FAMILIES`; nothing else in ftjax lists families.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from ftjax.errors import ConfigError, did_you_mean
+from ftjax.models.spec import Compute, ModelSpec, Option
+from ftjax.trees import Tree
+
+Options = Mapping[str, Option]
+PartitionSpec = tuple[str | None, ...]
+
+
+def _accept(_: ModelSpec) -> None:
+    pass
+
+
+def _replicated(_: str, shape: tuple[int, ...]) -> PartitionSpec:
+    return (None,) * len(shape)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """One family of architectures.
+
+    Attributes:
+      name: as in `ModelSpec.family`.
+      options: every option with its default.
+      module: `module(spec=, compute=)` is a Linen module with `__call__(images, train, head)`; `head=False` stops at what the head sees.
+        Its parameters are `stem/...`, `encoder/block_i/...`, then one collection per later stage, then `head/...`.
+      groups: the depth order of a spec, from the input to the head, named as the parameters are.
+      complete: fills options whose default depends on other options.
+      check: raises ConfigError for a spec that cannot be built.
+      partition_spec: tensor-parallel axis per dimension of the parameter at a path.
+    """
+
+    name: str
+    options: Options
+    module: Callable[..., nn.Module]
+    groups: Callable[[ModelSpec], tuple[str, ...]]
+    complete: Callable[[dict[str, Option]], dict[str, Option]] = dict
+    check: Callable[[ModelSpec], None] = _accept
+    partition_spec: Callable[[str, tuple[int, ...]], PartitionSpec] = _replicated
+
+    def resolve(self, spec: ModelSpec) -> ModelSpec:
+        """`spec` with every option present, checked.
+
+        Raises:
+          ConfigError: an option is unknown or impossible, or the number of classes or pixels is not positive.
+        """
+        for option in spec.options:
+            if option not in self.options:
+                raise ConfigError(f"{self.name}: unknown option {option!r}; {did_you_mean(option, self.options)}")
+        if spec.num_classes < 1 or min(spec.image_size) < 1:
+            raise ConfigError(f"{self.name}: num_classes {spec.num_classes} and image_size {spec.image_size} must be positive")
+        spec = dataclasses.replace(spec, options=self.complete({**self.options, **spec.options}), image_size=tuple(spec.image_size))
+        self.check(spec)
+        return spec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """One model as pure functions of its parameters; hashed by identity, so its methods can be jitted."""
+
+    spec: ModelSpec
+    family: Family
+    compute: Compute
+
+    @functools.cached_property
+    def _module(self) -> nn.Module:
+        return self.family.module(spec=self.spec, compute=self.compute)
+
+    @functools.cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of parameters in depth order: `("stem", "block_0", ..., "norm", "head")`."""
+        return self.family.groups(self.spec)
+
+    def init(self, key: Array) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Random parameters in float32, and `{"batch_stats": ...}` or `{}`. Shapes alone: `jax.eval_shape(model.init, key)`."""
+        images = jnp.zeros((1, *self.spec.image_size, 3))
+        variables = dict(jax.jit(self._module.init)(key, images))
+        return variables.pop("params"), variables
+
+    def apply(
+        self, params: Tree, extra: Tree, images: Float[Array, "batch height width 3"], *, key: Array | None = None, train: bool = False
+    ) -> tuple[Float[Array, "batch classes"], Tree]:
+        """Logits, and the batch statistics after this batch.
+
+        Args:
+          params: nested dict of weights.
+          extra: `{"batch_stats": ...}` or `{}`; comes back as it was unless training with `batch_statistics="updated"`.
+          images: normalised as the model's `InputSpec` says.
+          key: randomness of dropout and stochastic depth; needed only where a rate is positive and `train`.
+          train: a Python bool.
+
+        Raises:
+          ConfigError: dropout or stochastic depth without a key.
+        """
+        updates = train and self.compute.batch_statistics == "updated" and bool(extra)
+        random = train and self.compute.is_random
+        if random and key is None:
+            raise ConfigError("model.dropout and model.drop_path need a random key when training")
+        answer = self._module.apply(
+            {"params": params, **extra},
+            _as_params(images, params),
+            train=train,
+            rngs={"dropout": key} if random else None,
+            mutable=["batch_stats"] if updates else False,
+        )
+        return (answer[0], dict(answer[1])) if updates else (answer, extra)
+
+    def features(self, params: Tree, extra: Tree, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch width"]:
+        """What the head sees, as in evaluation."""
+        return self._module.apply({"params": params, **extra}, _as_params(images, params), head=False)
+
+    def group_of(self, path: str) -> str:
+        """The group that the parameter (or statistic) at `path` belongs to.
+
+        Raises:
+          ConfigError: this model has no such group.
+        """
+        parts = path.split("/")
+        group = parts[1] if parts[0] == "encoder" and len(parts) > 1 else parts[0]
+        if group not in self.groups or (group.startswith("block_") and parts[0] != "encoder"):
+            raise ConfigError(f"{self.family.name}: path {path!r} belongs to no group; {did_you_mean(group, self.groups)}")
+        return group
+
+    def partition_spec(self, path: str, shape: tuple[int, ...]) -> PartitionSpec:
+        """The mesh axis ("tensor") or None for each dimension of the parameter at `path`."""
+        return self.family.partition_spec(path, shape)
+
+
+def _as_params(images: Array, params: Tree) -> Array:
+    """Images in the widest floating type of the parameters, at least float32: activations follow the parameters."""
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return images.astype(functools.reduce(jnp.promote_types, kinds, jnp.dtype(jnp.float32)))

@@ -1,0 +1,127 @@
+"""The only places where a model meets a weight: matrix product, convolution, layer norm, GELU and attention.
+
+Weights are values. A weight is an array, or a small pytree that stands for one and knows how to multiply itself: a leaf with a `matmul` (or
+`conv`) method is given the input and the plain product, and answers. So adapters and quantised weights are new leaf types, and no layer knows them.
+`precision` is the type of the operands; accumulation and answers are float32, or float64 where the inputs are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from ftjax.models.pointwise import gelu_by_hand, last_axis, layer_norm_by_hand, normalise
+from ftjax.models.products import attention_bfloat16, matmul_bfloat16, narrow
+
+Precision = Literal["float32", "bfloat16"]
+Padding = str | Sequence[tuple[int, int]]
+Weight = Any
+"""An array, or a pytree with `matmul(x, product)` or `conv(x, product)`, where `product(x, array)` is the plain operation of this layer."""
+
+
+def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32") -> Float[Array, "... m"]:
+    """x w over the last axis of `x`.
+
+    In bfloat16 both operands are rounded, in the forward product and in the two of the backward pass (`products.matmul_bfloat16`).
+    In float32 XLA's own product and derivative are as fast as anything we found, so they are what runs.
+
+    Args:
+      x: activations.
+      w: matrix `[n m]`, or a leaf with `matmul(x, product)`.
+      precision: of the operands.
+    """
+    if hasattr(w, "matmul"):
+        return w.matmul(x, functools.partial(matmul, precision=precision))
+    x, w = _same_type(x, w)
+    if precision == "bfloat16":
+        return matmul_bfloat16(x, w)
+    return jnp.matmul(x, w, precision=lax.Precision.HIGHEST)
+
+
+def conv(
+    x: Float[Array, "batch height width n"],
+    w: Weight,
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: Padding = "SAME",
+    groups: int = 1,
+    precision: Precision = "float32",
+) -> Float[Array, "batch rows columns m"]:
+    """Convolution (NHWC) with the kernel `w` `[kh kw n/groups m]`; `groups == n` is the depthwise one.
+
+    Kernels that see each pixel once (1x1, or patches whose size is the stride) are matrix products and go through `matmul`.
+
+    Args:
+      x: feature maps.
+      w: kernel, or a leaf with `conv(x, product)`.
+      strides: in pixels.
+      padding: "SAME", "VALID" or (before, after) for each axis.
+      groups: number of independent groups of channels.
+      precision: of the operands.
+    """
+    if hasattr(w, "conv"):
+        return w.conv(x, functools.partial(conv, strides=strides, padding=padding, groups=groups, precision=precision))
+    x, w = _same_type(x, w)
+    if groups == 1 and w.shape[:2] == (1, 1):
+        return matmul(x[:, :: strides[0], :: strides[1]], w[0, 0], precision)
+    if groups == 1 and w.shape[:2] == strides and padding == "VALID":
+        return matmul(patches(x, strides), w.reshape(-1, w.shape[-1]), precision)
+    return _convolve(x, w, strides, padding, groups)
+
+
+def patches(x: Float[Array, "batch height width n"], size: tuple[int, int]) -> Float[Array, "batch rows columns patch"]:
+    """Non-overlapping patches, each flattened in the order of a kernel's axes (row, column, channel)."""
+    batch, height, width, channels = x.shape
+    rows, columns = height // size[0], width // size[1]
+    x = x[:, : rows * size[0], : columns * size[1]].reshape(batch, rows, size[0], columns, size[1], channels)
+    return x.swapaxes(2, 3).reshape(batch, rows, columns, -1)
+
+
+def add_bias(x: Float[Array, "... m"], bias: Float[Array, "m"]) -> Float[Array, "... m"]:
+    """x + bias over the last axis."""
+    return x + last_axis(bias, x)
+
+
+def layer_norm(
+    x: Float[Array, "... width"], scale: Float[Array, "width"], bias: Float[Array, "width"], epsilon: float, precision: Precision = "float32"
+) -> Float[Array, "... width"]:
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis (Ba et al. 2016), never in less than float32."""
+    if precision == "bfloat16":
+        return layer_norm_by_hand(x, scale, bias, epsilon)
+    return add_bias(normalise(x, epsilon)[0] * last_axis(scale, x), bias)
+
+
+def gelu(x: Array, precision: Precision = "float32") -> Array:
+    """x P(X <= x) for a standard normal X: the exact GELU with erf, not the tanh approximation."""
+    return gelu_by_hand(x) if precision == "bfloat16" else jax.nn.gelu(x, approximate=False)
+
+
+def attention(
+    query: Float[Array, "batch length heads width"],
+    key: Float[Array, "batch source heads width"],
+    value: Float[Array, "batch source heads width"],
+    precision: Precision = "float32",
+) -> Float[Array, "batch length heads width"]:
+    """softmax(q k^T / sqrt(width)) v for every head (Vaswani et al. 2017); every position sees every other."""
+    if precision == "bfloat16":
+        return attention_bfloat16(query, key, value)
+    einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+    scores = einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key)
+    return einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, axis=-1), value)
+
+
+def _same_type(x: Array, w: Array) -> tuple[Array, Array]:
+    dtype = jnp.promote_types(jnp.float32, jnp.result_type(x, w))
+    return x.astype(dtype), jnp.asarray(w, dtype)
+
+
+def _convolve(x: Array, w: Array, strides: tuple[int, int], padding: Padding, groups: int) -> Array:
+    return lax.conv_general_dilated(
+        x, w, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups, precision=lax.Precision.HIGHEST
+    )

@@ -1,0 +1,142 @@
+"""The Linen modules that the families share: a name for each weight, and the layer that meets it.
+
+They hold parameters (and batch norm its statistics) and nothing else; every number is computed in `layers.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ftjax.models import layers
+from ftjax.models.spec import Compute
+
+Initializer = Callable[..., Any]
+
+truncated = nn.initializers.truncated_normal(0.02)
+"""The transformer's usual start: a normal of standard deviation 0.02, cut at two of them."""
+fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""He et al. 2015, counted over outputs: the usual start of residual convolutional networks."""
+zeros = nn.initializers.zeros_init()
+ones = nn.initializers.ones_init()
+
+
+class Dense(nn.Module):
+    """x kernel + bias. The kernel starts at `truncated`, also in a head: a zero kernel would stop the first step's gradient at the head."""
+
+    features: int
+    compute: Compute
+    kernel_init: Initializer = truncated
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", zeros, (self.features,))
+        return layers.add_bias(layers.matmul(x, kernel, self.compute.precision), bias)
+
+
+class Conv(nn.Module):
+    """Convolution (NHWC); the kernel is `[kh kw in/groups out]`."""
+
+    features: int
+    kernel_size: tuple[int, int]
+    compute: Compute
+    strides: tuple[int, int] = (1, 1)
+    padding: layers.Padding = "SAME"
+    groups: int = 1
+    use_bias: bool = False
+    kernel_init: Initializer = fan_out
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1] // self.groups, self.features))
+        y = layers.conv(x, kernel, strides=self.strides, padding=self.padding, groups=self.groups, precision=self.compute.precision)
+        return layers.add_bias(y, self.param("bias", zeros, (self.features,))) if self.use_bias else y
+
+
+class LayerNorm(nn.Module):
+    """Layer norm with scale and bias."""
+
+    epsilon: float
+    compute: Compute
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        width = x.shape[-1]
+        return layers.layer_norm(x, self.param("scale", ones, (width,)), self.param("bias", zeros, (width,)), self.epsilon, self.compute.precision)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm (Ioffe and Szegedy 2015) as one affine map: x a + b with a = scale / sqrt(var + epsilon), b = bias - mean a.
+
+    Mean and variance are those of the batch (over the whole batch on any mesh) when training with `batch_statistics="updated"`, and then the
+    running ones become 0.9 old + 0.1 new; otherwise they are the running ones, which stay. The variance is the biased one throughout.
+    """
+
+    epsilon: float
+    compute: Compute
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        shape = (x.shape[-1],)
+        scale, bias = self.param("scale", ones, shape), self.param("bias", zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        var = self.variable("batch_stats", "var", jnp.ones, shape)
+        if train and self.compute.batch_statistics == "updated":
+            used = batch_moments(x)
+            if not self.is_initializing():
+                mean.value, var.value = (0.9 * old.value + 0.1 * lax.stop_gradient(new) for old, new in zip((mean, var), used))
+        else:
+            used = (mean.value, var.value)
+        a = scale * lax.rsqrt(used[1] + self.epsilon)
+        return x * layers.last_axis(a, x) + layers.last_axis(bias - used[0] * a, x)
+
+
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance over all axes but the last, in at least float32."""
+    x = x.astype(jnp.promote_types(jnp.float32, x.dtype))
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axes)
+    return mean, jnp.square(x - layers.last_axis(mean, x)).mean(axes)
+
+
+class Encoder(nn.Module):
+    """Blocks one after the other, named `block_0`, `block_1`, ...; with `remat` each recomputes its inside in the backward pass."""
+
+    blocks: Sequence[Callable[..., nn.Module]]
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        for index, block in enumerate(self.blocks):
+            x = block(name=f"block_{index}")(x, train)
+        return x
+
+
+def remat(block: type[nn.Module], compute: Compute) -> type[nn.Module]:
+    """The block class, rematerialised when `compute` says so; `train` stays a Python value."""
+    return nn.remat(block, static_argnums=(2,)) if compute.remat else block
+
+
+class Drop(nn.Module):
+    """Dropout (Srivastava et al. 2014), or with `whole` stochastic depth (Huang et al. 2016), which drops all of an example at once."""
+
+    rate: float
+    whole: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        if not train or self.rate == 0:
+            return x
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1) if self.whole else x.shape
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
+def drop_rates(compute: Compute, depth: int) -> tuple[float, ...]:
+    """Stochastic depth's rate per block: linear from 0 at the first to `compute.drop_path` at the last."""
+    return tuple(compute.drop_path * index / max(depth - 1, 1) for index in range(depth))

@@ -1,0 +1,114 @@
+"""The families and the models that have a name, and the two ways in: `named` for a name, `build` for a spec."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from ftjax.errors import ConfigError, did_you_mean
+from ftjax.models import mobilenet_v2, resnet, vit
+from ftjax.models.family import Family, Model
+from ftjax.models.layers import Precision
+from ftjax.models.spec import Compute, InputSpec, ModelSpec
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (vit.FAMILY, resnet.FAMILY, mobilenet_v2.FAMILY)}
+"""Every family by its name. To add one, write its file after the pattern of `vit.py` and name it here."""
+
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CIFAR = ((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784))
+"""Mean and standard deviation of CIFAR-10's training pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    family: str
+    options: dict[str, Any]
+    image_size: tuple[int, int]
+    input: InputSpec
+
+
+def _vit(width: int, heads: int) -> _Named:
+    options = {"patch": 16, "width": width, "depth": 12, "heads": heads, "mlp_ratio": 4.0}
+    return _Named("vit", options, (224, 224), InputSpec(*_HALF, "bicubic", 0.9))
+
+
+def _cifar(block: str) -> _Named:
+    options = {"stem": "cifar", "block": block, "widths": [16, 32, 64], "depths": [3, 3, 3], "activation": "relu"}
+    return _Named("resnet", options, (32, 32), InputSpec(*_CIFAR, "bilinear", 1.0))
+
+
+def _resnet(block: str, depths: list[int]) -> _Named:
+    options = {"stem": "imagenet", "block": block, "widths": [64, 128, 256, 512], "depths": depths, "activation": "relu"}
+    return _Named("resnet", options, (224, 224), InputSpec(*_IMAGENET, "bilinear", 0.875))
+
+
+def _mobilenet(alpha: float) -> _Named:
+    """Keras trained with 0.875 of the image for evaluation; its own examples resize straight to the model's size, and so do we."""
+    return _Named("mobilenet_v2", {"alpha": alpha}, (224, 224), InputSpec(*_HALF, "bilinear", 1.0))
+
+
+_NAMED: dict[str, _Named] = {
+    "vit_tiny_patch16_224": _vit(192, 3),
+    "vit_small_patch16_224": _vit(384, 6),
+    "vit_base_patch16_224": _vit(768, 12),
+    "vit_digits": _Named("vit", {"patch": 4, "width": 96, "depth": 4, "heads": 4, "mlp_ratio": 4.0}, (16, 16), InputSpec(*_HALF, "bilinear", 1.0)),
+    "resnet20_cifar": _cifar("basic"),
+    "preact_resnet20_cifar": _cifar("preact"),
+    "resnet18": _resnet("basic", [2, 2, 2, 2]),
+    "resnet50": _resnet("bottleneck", [3, 4, 6, 3]),
+    "mobilenet_v2_0.35": _mobilenet(0.35),
+    "mobilenet_v2_1.0": _mobilenet(1.0),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every model that `named` knows."""
+    return tuple(_NAMED)
+
+
+def named(name: str, num_classes: int, image_size: tuple[int, int] | None = None) -> tuple[ModelSpec, InputSpec]:
+    """The specification of a model by its name, complete and checked, and how its pixels are prepared.
+
+    Args:
+      name: one of `names()`.
+      num_classes: outputs of the head.
+      image_size: (height, width) in pixels; None: what the model was made for.
+
+    Raises:
+      ConfigError: unknown name, or a size that the model cannot take.
+    """
+    if name not in _NAMED:
+        raise ConfigError(f"model.name {name!r} is unknown; {did_you_mean(name, _NAMED)}")
+    entry = _NAMED[name]
+    spec = ModelSpec(entry.family, entry.options, num_classes, tuple(image_size or entry.image_size))
+    return FAMILIES[entry.family].resolve(spec), entry.input
+
+
+def build(
+    spec: ModelSpec,
+    *,
+    precision: Precision = "float32",
+    batch_statistics: Literal["frozen", "updated"] = "frozen",
+    remat: bool = False,
+    drop_path: float = 0.0,
+    dropout: float = 0.0,
+) -> Model:
+    """The model of `spec`; options that it leaves out take the family's defaults.
+
+    Args:
+      spec: what to compute.
+      precision: of operands; parameters, accumulation and logits stay float32.
+      batch_statistics: whether training follows batch norm's mean and variance or keeps them.
+      remat: recompute each block's inside in the backward pass, to save memory.
+      drop_path: stochastic depth's rate at the last block.
+      dropout: rate of dropout.
+
+    Raises:
+      ConfigError: unknown family or option, or values that do not fit together.
+    """
+    if spec.family not in FAMILIES:
+        raise ConfigError(f"model family {spec.family!r} is unknown; {did_you_mean(spec.family, FAMILIES)}")
+    family = FAMILIES[spec.family]
+    compute = Compute(precision=precision, batch_statistics=batch_statistics, remat=remat, drop_path=drop_path, dropout=dropout)
+    return Model(family.resolve(spec), family, compute)
