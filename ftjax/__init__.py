@@ -1,1 +1,61 @@
-"""ftjax: fine-tune pretrained models in JAX."""
+"""ftjax: fine-tune pretrained models in JAX.
+
+>>> import ftjax
+>>> run = ftjax.finetune(ftjax.Config(...), workdir="runs/x")      # doctest: +SKIP
+>>> plan, state = ftjax.prepare(ftjax.Config(...))                 # doctest: +SKIP
+>>> state, metrics = plan.step(state, plan.batch(0))               # doctest: +SKIP
+>>> ftjax.load("runs/x").predict("photos/")                        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ftjax.config import (
+    AugmentConfig,
+    CoefficientConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReportConfig,
+    TaskConfig,
+    TrainConfig,
+)
+from ftjax.errors import FtjaxError
+
+if TYPE_CHECKING:
+    from ftjax.commands.artefact import load
+    from ftjax.commands.train import finetune
+    from ftjax.training.plan import prepare_config as prepare
+
+# JAX takes seconds to import; `import ftjax` and a config file should not.
+_LAZY = {"finetune": ("ftjax.commands.train", "finetune"), "prepare": ("ftjax.training.plan", "prepare_config"), "load": ("ftjax.commands.artefact", "load")}
+
+__all__ = [
+    "AugmentConfig",
+    "CoefficientConfig",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "FtjaxError",
+    "MeshConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ReportConfig",
+    "TaskConfig",
+    "TrainConfig",
+    "finetune",
+    "load",
+    "prepare",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ftjax' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(importlib.import_module(module), attribute)

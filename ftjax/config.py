@@ -70,8 +70,10 @@ class ModelConfig:
     """`builtin:digits`, a file or directory, or `hf://owner/name`; None only with `method="scratch"`."""
     image_size: tuple[int, int] | None = None
     """Height and width in pixels that the model sees; None: what the weights were trained with."""
-    batch_statistics: Literal["auto", "frozen", "updated"] = "auto"
-    """Batch norm's mean and variance: kept from pretraining, or followed. auto: updated only from scratch or with batches of 128 or more."""
+    head: Literal["auto", "keep", "new"] = "auto"
+    """The pretrained head: kept as it is (you vouch that its classes are yours, in the same order), or new. auto: kept only where the file names your classes."""
+    batch_statistics: Literal["frozen", "updated"] | None = None
+    """Batch norm's mean and variance: kept from pretraining, or followed."""
     drop_path: float = 0.0
     """Stochastic depth: drop rate of the last block, linear from 0 at the first."""
     dropout: float = 0.0

@@ -116,6 +116,12 @@ def _label_smoothing(config: Config, facts: Facts) -> Suggestion:
     return 0.0, "off: smoothing makes probabilities less honest"
 
 
+def _batch_statistics(config: Config, facts: Facts) -> Suggestion:
+    if config.method == "scratch":
+        return "updated", "from random weights there are no statistics to keep"
+    return "frozen", "kept from pretraining: statistics of a small batch are noise"
+
+
 def _evaluate_every(config: Config, facts: Facts) -> Suggestion:
     return "5%", "twenty looks at the validation split"
 
@@ -124,6 +130,7 @@ _SUGGESTIONS: dict[str, Callable[[Config, Facts], Suggestion]] = {
     "train.batch_size": _batch_size,
     "train.duration": _duration,
     "train.evaluate_every": _evaluate_every,
+    "model.batch_statistics": _batch_statistics,
     "optimizer.learning_rate": _learning_rate,
     "optimizer.weight_decay": _weight_decay,
     "coefficient.rules": _rules,

@@ -1,0 +1,128 @@
+"""The artefact `model/`: weights, model, preprocessing and labels in one folder that needs nothing else, and the predictor that reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ftjax import data, distribution, evaluation, files, models, reporting, trees, weights
+from ftjax.config import MeshConfig
+from ftjax.data import Preprocessing
+from ftjax.errors import DataError, WeightsError
+from ftjax.evaluation import Evaluator, Records
+from ftjax.models import InputSpec, ModelSpec
+from ftjax.training.plan import Plan, predict
+from ftjax.trees import Tree
+
+
+def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
+    """Write `model/weights.safetensors` and `model/model.json`; the card follows when the result is known."""
+    flat = trees.flatten(params) | trees.flatten(batch_stats)
+    spec, preprocessing = plan.model.spec, plan.preprocessing
+    input_spec = plan.selection.input
+    metadata = weights.native_metadata(spec.to_json(), input_spec.to_json(), plan.dataset.classes)
+    weights.save_safetensors(workdir / "model" / "weights.safetensors", {path: np.asarray(leaf) for path, leaf in flat.items()}, metadata)
+    description = {
+        "format": 1,
+        "task": plan.config.task.name,
+        "classes": list(plan.dataset.classes),
+        "spec": spec.to_json(),
+        "input": input_spec.to_json(),
+        "preprocessing": preprocessing.to_json(),
+        "precision": plan.config.model.precision,
+        "batch_size": plan.evaluation_batch,
+        "max_pixels": plan.config.data.max_pixels,
+    }
+    files.write_json(workdir / "model" / "model.json", description)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictor:
+    """A finished run's model, ready to label images."""
+
+    model: models.Model
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    params: Tree
+    extra: dict[str, Any]
+    evaluator: Evaluator
+    batch_size: int
+    max_pixels: int
+
+    def logits(self, split: data.Split | data.Images) -> np.ndarray:
+        """float32 `[n classes]`, one row per image, in order."""
+        return self.records(data.eval_batches(split, self.batch_size)).logits
+
+    def records(self, batches: Iterator[Mapping[str, np.ndarray]]) -> Records:
+        """Records with logits, by the compiled function that evaluated the run."""
+        return self.evaluator.run(self.params, self.extra, batches, logits=True)
+
+    def predict(self, images: np.ndarray | str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, probabilities: bool = False) -> list[dict[str, Any]]:
+        """Label images: uint8 `[n h w 3]` (or `[n h w]`) arrays of any size, a folder, a file, or a list of files.
+
+        Returns:
+          One `{"id", "label", "probability"}` per image (`"probabilities": {class: p}` on request); `id` is the file, or the row of the array.
+
+        Raises:
+          DataError: a file cannot be read as an image, or the array is not of images.
+        """
+        found = data.from_arrays(images, self.preprocessing.image) if isinstance(images, np.ndarray) else self.read(images)
+        return evaluation.prediction_rows(self.logits(found), found.ids, self.classes, probabilities=probabilities)
+
+    def read(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> data.Images:
+        """The images of files or of a folder, as the model wants them."""
+        return data.read_images(paths, self.preprocessing.image, max_pixels=self.max_pixels)
+
+
+def load(workdir: str | os.PathLike[str]) -> Predictor:
+    """The model of a finished run, from its directory (or from a copy of its `model/`).
+
+    Raises:
+      DataError: there is no finished run there.
+      WeightsError: the weights do not fit the description beside them.
+    """
+    folder = Path(workdir) / "model" if (Path(workdir) / "model").is_dir() else Path(workdir)
+    if not (folder / "model.json").is_file():
+        raise DataError(f"{workdir} holds no finished run: {folder / 'model.json'} is missing; train with --workdir {workdir} first")
+    description = files.read_json(folder / "model.json")
+    preprocessing = Preprocessing.from_json(description["preprocessing"])
+    model = models.build(ModelSpec.from_json(description["spec"]), precision=description["precision"])
+    params, extra = _variables(model, folder / "weights.safetensors")
+    batch_size = int(description["batch_size"])
+    mesh = distribution.make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
+    evaluator = Evaluator(
+        lambda params, extra, batch: predict(model, preprocessing, params, extra, batch),
+        batch_size=batch_size,
+        put=lambda batch: distribution.put_batch(batch, mesh),
+    )
+    return Predictor(model, preprocessing, tuple(description["classes"]), params, extra, evaluator, batch_size, int(description["max_pixels"]))
+
+
+def _variables(model: models.Model, file: Path) -> tuple[Tree, dict[str, Any]]:
+    """Parameters and batch statistics of the file, every leaf accounted for."""
+    params, extra = jax.eval_shape(model.init, jax.random.key(0))
+    expected = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
+    source = weights.open_weights(str(file))
+    missing, unexpected = sorted(expected.keys() - source.tensors.keys()), sorted(source.tensors.keys() - expected.keys())
+    if missing or unexpected:
+        raise WeightsError(f"{file} does not fit model.json beside it; missing: {missing[:4]}, unexpected: {unexpected[:4]}")
+
+    def read(path: str, leaf: Any) -> jax.Array:
+        array = source.tensors[path]
+        if array.shape != leaf.shape:
+            raise WeightsError(f"{file}: {path} has shape {array.shape}, model.json asks for {leaf.shape}")
+        return jnp.asarray(array)
+
+    return trees.map_with_path(read, params), {"batch_stats": trees.map_with_path(read, extra["batch_stats"])} if extra.get("batch_stats") else {}
+
+
+def write_card(workdir: Path) -> None:
+    """`model/README.md`, from what the run directory says."""
+    files.write_text(workdir / "model" / "README.md", reporting.card(workdir))

@@ -1,0 +1,107 @@
+"""What the fine-tuned model has to beat, measured on the same test examples: the majority class, a linear probe, the same model from scratch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ftjax import configuration, data, evaluation
+from ftjax.coefficients import combine
+from ftjax.configuration import Origin, Resolved
+from ftjax.evaluation import Records
+from ftjax.training.plan import Plan
+from ftjax.training.state import TrainState
+
+Scratch = Callable[[Resolved], Records]
+"""Trains a configuration on the same data and returns the records of its test split."""
+
+REOPENED = (
+    "model.batch_statistics",
+    "model.head",
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+    "coefficient.rules",
+    "coefficient.layer_decay",
+    "coefficient.head_factor",
+)
+"""Keys that mean something else for a random start: the scratch recipe fills them again. Data, batch size, duration and augmentation stay."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The baselines of result.json, and what to warn of."""
+
+    baselines: dict[str, dict[str, Any]]
+    warnings: tuple[str, ...]
+
+
+def initial_features(plan: Plan, state: TrainState) -> dict[str, np.ndarray]:
+    """What the pretrained body says about every example: float32 `[n width]` per split. Taken before training, from the state of step 0."""
+    params = combine(state.extra["anchor"], state.still)
+    extra = {"batch_stats": state.extra["batch_stats"]}
+    features = jax.jit(lambda batch: plan.model.features(params, extra, plan.preprocessing.evaluate(batch["image"])))
+    found = {}
+    for name, split in plan.dataset.splits.items():
+        parts = [np.asarray(features(plan.put(batch)))[batch["weight"] > 0] for batch in data.eval_batches(split, plan.evaluation_batch)]
+        found[name] = np.concatenate(parts)
+    return found
+
+
+def compare(plan: Plan, records: Records, features: dict[str, np.ndarray] | None, scratch: Scratch) -> Compared:
+    """Measure the configured baselines on the test split, each with the paired difference to the model.
+
+    Args:
+      plan: the run.
+      records: of the fine-tuned model on the test split.
+      features: of `initial_features`; None where no probe was asked for.
+      scratch: trains the same model from random weights.
+    """
+    splits, classes = plan.dataset.splits, len(plan.dataset.classes)
+    found: dict[str, dict[str, Any]] = {}
+    warnings: list[str] = []
+    for name in plan.config.evaluation.baselines:
+        if name == "majority":
+            theirs, why = evaluation.majority(splits["train"].labels, splits["test"].labels, classes), "always the most frequent training class"
+        elif name == "probe" and features is not None:
+            probe = evaluation.linear_probe(
+                features["train"],
+                splits["train"].labels,
+                features["validation"],
+                splits["validation"].labels,
+                features["test"],
+                classes,
+                plan.config.seed,
+            )
+            theirs = Records.from_logits(probe.logits, splits["test"].labels)
+            why = f"logistic regression on the features of the model before training, l2 {probe.l2:g} chosen on validation"
+            if probe.unconverged:
+                warnings.append(f"the linear probe stopped before it converged at l2 {', '.join(f'{l2:g}' for l2 in probe.unconverged)}")
+        elif name == "scratch" and plan.config.method != "scratch":
+            theirs, why = scratch(from_scratch(plan.resolved)), "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe"
+        else:
+            warnings.append(f"baseline {name!r} was left out: this run starts from random weights itself")
+            continue
+        found[name] = _measured(plan, records, theirs) | {"why": why}
+    return Compared(found, tuple(warnings))
+
+
+def from_scratch(resolved: Resolved) -> Resolved:
+    """The configuration of the same model from random weights, with the same budget and no baselines of its own."""
+    opened: dict[str, Any] = {key: None for key in REOPENED if key != "model.head"} | {"model.head": "new"}
+    changed = opened | {"method": "scratch", "evaluation.baselines": (), "report.tensorboard": False}
+    config = configuration.replace(resolved.config, changed)
+    origins: dict[str, tuple[Origin, str]] = {key: ("recipe", "the scratch baseline of this run") for key in changed}
+    return Resolved(config, dict(resolved.origins) | origins)
+
+
+def _measured(plan: Plan, records: Records, theirs: Records) -> dict[str, Any]:
+    """Accuracy of a baseline with its interval, and how much better the model is on the same examples."""
+    config = plan.config.evaluation
+    settings: dict[str, Any] = {"resamples": config.bootstrap, "confidence": config.confidence, "seed": plan.config.seed}
+    own = evaluation.intervals(theirs, len(plan.dataset.classes), config.top_k, **settings)
+    difference = evaluation.paired_difference(records, theirs, evaluation.metric_named("accuracy"), **settings)
+    return {"accuracy": own["accuracy"], "balanced_accuracy": own["balanced_accuracy"], "log_loss": own["log_loss"], "difference": difference}

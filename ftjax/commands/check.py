@@ -1,0 +1,84 @@
+"""`ftjax check`: everything that can be known before training. Exit 0 when the run can start, 2 with the reason when it cannot."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import jax
+
+from ftjax import configuration, reporting
+from ftjax.commands import show
+from ftjax.training.plan import Plan, prepare
+from ftjax.training.state import TrainState
+
+TIMED_STEPS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `check`."""
+    parser.add_argument("--config", required=True, metavar="FILE.py[:ARGUMENT]", help="configuration; --config.key=value overrides a key. This file is executed")
+    parser.add_argument("--leaves", action="store_true", help="list every parameter with its coefficient and every line of the load plan")
+
+
+def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
+    """Prepare, compile, measure three steps on a throw-away state, and print what a run would do."""
+    plan, state = prepare(configuration.resolve(arguments.config, flags))
+    with reporting.Progress("plain", plan.steps) as view:
+        show.plan(view, plan)
+        if arguments.leaves:
+            _leaves(view, plan)
+        view.table("cost", ("what", "value"), list(cost(plan, state).items()))
+        view.message("ok: this run can start")
+    return 0
+
+
+def cost(plan: Plan, state: TrainState) -> dict[str, str]:
+    """Memory and FLOPs of the compiled step as XLA counts them, and the time that a run would take; the state is used up."""
+    began = time.perf_counter()
+    program = plan.program
+    compiled = time.perf_counter() - began
+    memory, analysis = program.memory_analysis(), program.cost_analysis()
+    seconds = _seconds_per_step(plan, state)
+    flops = float((analysis or {}).get("flops", 0.0))
+    parameters = plan.table.to_json()["parameters"]
+    return {
+        "parameters": f"{parameters['total']:,}, {parameters['live']:,} live, {parameters['total'] - parameters['live']:,} still",
+        "FLOPs per step": f"{flops / 1e9:.3g} GFLOP, {flops / plan.batch_size / 1e9:.3g} per example",
+        "memory of the step": _memory(memory),
+        "compile": f"{compiled:.1f} s",
+        "step": f"{seconds * 1e3:.3g} ms, {plan.batch_size / seconds:.0f} examples/s, {flops / seconds / 1e9:.0f} GFLOP/s",
+        "training": f"about {reporting.duration_text(seconds * plan.steps)} for {plan.steps} steps, evaluation and baselines apart",
+    }
+
+
+def _seconds_per_step(plan: Plan, state: TrainState) -> float:
+    """Of the fastest of a few steps after the first."""
+    batch = plan.batch(0)
+    state, metrics = plan.step(state, batch)
+    jax.block_until_ready(metrics)
+    times = []
+    for _ in range(TIMED_STEPS):
+        began = time.perf_counter()
+        state, metrics = plan.step(state, batch)
+        jax.block_until_ready((state, metrics))
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _memory(memory: Any) -> str:
+    if memory is None:
+        return "not known on this backend"
+    arguments, temporary = memory.argument_size_in_bytes / 1e6, memory.temp_size_in_bytes / 1e6
+    return f"{arguments + temporary:,.0f} MB: {arguments:,.0f} MB state and batch, {temporary:,.0f} MB temporary"
+
+
+def _leaves(view: reporting.Progress, plan: Plan) -> None:
+    rows = plan.table.to_json()["rows"]
+    columns = ("path", "shape", "group", "c at 0%", "c at 100%", "decay")
+    cells = [(row["path"], row["shape"], row["group"], row["coefficient"]["0%"], row["coefficient"]["100%"], row["weight_decay"]) for row in rows]
+    view.table("coefficients", columns, cells)
+    if plan.load is not None:
+        loaded = [(row.target, row.action, row.source or "", row.why) for row in plan.load.rows]
+        view.table("load plan", ("target", "action", "source", "why"), loaded)

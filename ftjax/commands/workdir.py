@@ -1,0 +1,142 @@
+"""The run directory: who may write it, what is in it, and when it counts as finished."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import fcntl
+import importlib.metadata
+import io
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from ftjax import configuration, evaluation, files
+from ftjax.config import Config
+from ftjax.errors import CheckpointError, ConfigError
+from ftjax.evaluation import Records
+from ftjax.training.plan import Plan
+
+VERSIONS = ("ftjax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+NOT_THE_RUN = ("report.progress", "report.tensorboard", "report.thumbnails", "data.workers", "data.cache_megabytes")
+"""Keys that may differ when a run is continued: they change what is seen and how fast, not what is computed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's directory and the content of its result.json."""
+
+    workdir: Path
+    result: dict[str, Any]
+
+    def records(self) -> Records:
+        """Predictions and logits of the test split; only a run that ended ok has them."""
+        return evaluation.read_records(self.workdir / "evaluation" / "test.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """One run directory."""
+
+    folder: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.folder / "checkpoints"
+
+    def refuse_other(self, config: Config) -> None:
+        """A run directory belongs to one configuration.
+
+        Raises:
+          ConfigError: naming every key that differs.
+        """
+        stored = self.folder / "request.json"
+        if not stored.exists():
+            if self.folder.exists() and not self.folder.is_dir():
+                raise ConfigError(f"--workdir {self.folder} is a file; name a directory")
+            return
+        before = configuration.from_mapping(files.read_json(stored), str(stored))
+        changed = [line for line in configuration.differences(before, config) if line.split(":")[0] not in NOT_THE_RUN]
+        if changed:
+            raise ConfigError(f"{self.folder} is the run of another configuration ({'; '.join(changed)}); use another --workdir, or the configuration it began with")
+
+    def finished(self) -> Run | None:
+        """The run, if it has ended ok."""
+        path = self.folder / "result.json"
+        result = files.read_json(path) if path.exists() else {}
+        return Run(self.folder, result) if result.get("status") == "ok" else None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Only one process at a time trains into a run directory; the lock goes with the process, however that ends.
+
+        Raises:
+          CheckpointError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(f"another process is training into {self.folder}; wait for it, end it, or use another --workdir") from error
+            yield
+
+    def write_plan(self, plan: Plan, asked: Config) -> None:
+        """config.json, data.json, load.json and coefficients.json, before step 1; request.json is the configuration before the recipe filled it."""
+        files.write_json(self.folder / "request.json", configuration.to_mapping(asked))
+        files.write_json(self.folder / "config.json", plan.resolved.to_json())
+        files.write_json(self.folder / "data.json", plan.dataset.report)
+        files.write_json(self.folder / "coefficients.json", plan.table.to_json())
+        if plan.load is not None:
+            files.write_json(self.folder / "load.json", plan.load.to_json())
+
+    def write_evaluation(self, plan: Plan, records: Records) -> None:
+        """evaluation/test.npz and test.json: every prediction, the confusion matrix, and the pictures that a person should look at."""
+        folder, count = self.folder / "evaluation", plan.config.report.thumbnails
+        evaluation.write_records(folder / "test.npz", records)
+        found = {
+            "confusion": evaluation.confusion_matrix(records, len(plan.dataset.classes)).tolist(),
+            "errors": [_example(plan, records, int(i)) for i in evaluation.worst_errors(records, count)],
+            "uncertain": [_example(plan, records, int(i)) for i in evaluation.least_certain(records, count)],
+        }
+        files.write_json(folder / "test.json", found)
+
+    def write_result(self, plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
+        """result.json: what every run says, and `values`."""
+        parameters = plan.table.to_json()["parameters"]
+        versions = {name: importlib.metadata.version(name) for name in VERSIONS} | {"python": platform.python_version()}
+        devices = f"{plan.mesh.size} x {jax.devices()[0].device_kind}"
+        every = {"status": "failed", "task": plan.config.task.name, "method": plan.config.method, "seed": plan.config.seed, "warnings": list(plan.warnings)}
+        result = every | {"parameters": parameters, "versions": versions, "devices": devices} | values
+        files.write_json(self.folder / "result.json", result)
+        return result
+
+
+def _example(plan: Plan, records: Records, row: int) -> dict[str, Any]:
+    """One test example as a person wants to see it."""
+    classes, split = plan.dataset.classes, plan.dataset.splits["test"]
+    index, prediction = int(records.id[row]), int(records.prediction[row])
+    return {
+        "id": split.ids[index],
+        "label": classes[int(records.label[row])],
+        "prediction": classes[prediction] if prediction >= 0 else None,
+        "confidence": float(records.confidence[row]),
+        "image": _thumbnail(split.images(np.array([index]))[0]),
+    }
+
+
+def _thumbnail(image: np.ndarray, pixels: int = 112) -> str:
+    """A JPEG of at most `pixels` on a side, as a data URL; small images are enlarged without blur."""
+    picture = Image.fromarray(image)
+    scale = pixels / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

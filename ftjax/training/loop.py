@@ -1,0 +1,248 @@
+"""The one training loop: step, look, keep, stop.
+
+The data position is the step, so the loop has no state of its own that a checkpoint does not hold: killed at any moment, the same call goes on
+from the newest good checkpoint and ends bit for bit where it would have ended. What it tells the world goes through the three edges it is given:
+a store of checkpoints, a log of metrics and a view.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import threading
+import time
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from ftjax.errors import TrainingFailed
+from ftjax.evaluation import compute_all, metric_named
+from ftjax.training.checkpoint import Checkpoints
+from ftjax.training.plan import Plan
+from ftjax.training.state import TrainState
+
+RUN_AHEAD = 2
+"""Steps that may be under way before the host looks at the oldest one's metrics: enough to hide the dispatch, few enough to stop early."""
+
+
+class Log(Protocol):
+    """Where metrics go."""
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl."""
+        ...
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after `step`."""
+        ...
+
+
+class View(Protocol):
+    """What a person sees."""
+
+    def update(self, step: int, values: dict[str, float]) -> None:
+        """The newest values."""
+        ...
+
+    def message(self, text: str) -> None:
+        """A line that stays."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What the loop hands back."""
+
+    state: TrainState
+    finished: bool
+    """False when a signal asked to stop."""
+    best_step: int
+    best_value: float
+    train_seconds: float
+    evaluate_seconds: float
+    examples_per_second: float
+    input_wait_fraction: float
+    skipped_steps: int
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a checkpoint remembers beside the arrays; JSON."""
+
+    best_step: int = -1
+    best_value: float | None = None
+    evaluations_since_best: int = 0
+    stopped_early: bool = False
+    skipped_steps: int = 0
+
+
+@dataclasses.dataclass
+class Clock:
+    """Seconds spent where, in this process."""
+
+    started: float = 0.0
+    waiting: float = 0.0
+    evaluating: float = 0.0
+    steps: int = 0
+
+    def training(self) -> float:
+        """Seconds in the loop, evaluation left out."""
+        return max(time.perf_counter() - self.started - self.evaluating, 1e-9)
+
+
+def fit(plan: Plan, state: TrainState, store: Checkpoints, log: Log, view: View, stop: threading.Event) -> Fit:
+    """Train to the last step, to the end of patience, or until `stop` is set; then the newest state is saved.
+
+    Raises:
+      TrainingFailed: `train.max_bad_steps` steps in a row had a loss or gradient that is not finite; names the step, the examples and the groups.
+    """
+    run = _Run(plan, state, store, log, view)
+    run.resume()
+    run.clock.started = time.perf_counter()
+    if run.step < plan.steps and not run.progress.stopped_early:
+        batches = plan.train_batches(run.step)
+        try:
+            run.train(batches, stop)
+        finally:
+            batches.close()
+    return run.result()
+
+
+class _Run:
+    """The loop's moving parts. Everything that matters for exact resume is in `state` and `progress`."""
+
+    def __init__(self, plan: Plan, state: TrainState, store: Checkpoints, log: Log, view: View) -> None:
+        self.plan, self.state, self.store, self.log, self.view = plan, state, store, log, view
+        self.step = 0
+        self.progress = Progress()
+        self.clock = Clock()
+        self.warnings: list[str] = []
+        self.pending: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
+        self.window: list[dict[str, float]] = []
+        self.latest: dict[str, float] = {}
+        self.saved_step = -1
+        self.metric = metric_named(plan.config.evaluation.metric, plan.config.evaluation.top_k)
+
+    def resume(self) -> None:
+        """Go on from the newest good checkpoint, if there is one."""
+        restored = self.store.restore(self.state)
+        if restored is None:
+            self.log.rewind(0)
+            return
+        for skipped in restored.skipped:
+            self.warn(f"checkpoint skipped: {skipped}")
+        self.state, self.step, self.saved_step = restored.tree, restored.step, restored.step
+        self.progress = Progress(**restored.info["progress"])
+        self.window = [{name: float(value) for name, value in values.items()} for values in restored.info["window"]]
+        self.log.rewind(self.step)
+        self.view.message(f"resumed from step {self.step}")
+
+    def train(self, batches: Any, stop: threading.Event) -> None:
+        """Steps until the end, each followed by whatever is due."""
+        every = self.plan.every
+        while self.step < self.plan.steps and not self.progress.stopped_early:
+            self.advance(batches)
+            last = self.step == self.plan.steps
+            if last or self.step % every.evaluate == 0:
+                self.evaluate()
+            if last or self.progress.stopped_early or self.step % every.checkpoint == 0 or stop.is_set():
+                self.save()
+            if stop.is_set():
+                return
+
+    def advance(self, batches: Any) -> None:
+        """One step; its metrics are looked at a little later, so that the device never waits for the host."""
+        waited = time.perf_counter()
+        batch = self.plan.put(next(batches))
+        self.clock.waiting += time.perf_counter() - waited
+        logged = (self.step + 1) % self.plan.every.log == 0 or self.step + 1 == self.plan.steps
+        previous = self.plan.copy(self.state.live) if logged else None
+        self.state, metrics = self.plan.step(self.state, batch)
+        self.step += 1
+        self.clock.steps += 1
+        self.pending.append((self.step, metrics))
+        while len(self.pending) > (0 if logged else RUN_AHEAD):
+            self.look(*self.pending.popleft())
+        if logged:
+            self.report(previous)
+
+    def look(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Fetch the metrics of a past step; stop a run that is no longer training."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self.window.append(values)
+        if values["finite"] == 0:
+            self.progress.skipped_steps += 1
+            self.warn(f"step {step}: the loss or the gradient is not finite; the step was not applied")
+        if values["bad_steps"] >= self.plan.config.train.max_bad_steps:
+            raise TrainingFailed(self.plan.describe_bad_step(self.state, step))
+
+    def report(self, previous: Any) -> None:
+        """Log the window since the last report, and the travel of every group."""
+        good = [values for values in self.window if values["finite"]]
+        names = [name for name in self.window[-1] if name not in ("finite", "bad_steps")]
+        values = {name: float(np.mean([v[name] for v in good])) if good else math.nan for name in names}
+        values |= {"learning_rate": self.plan.learning_rate(self.step - 1), "skipped": float(len(self.window) - len(good))}
+        self.window = []
+        self.log.write(self.step, "train", values)
+        travel = jax.device_get(self.plan.travel(self.state.live, self.state.extra["anchor"], previous))
+        self.log.write(self.step, "travel", {f"{kind}/{group}": float(v[kind]) for group, v in travel.items() for kind in ("travel", "update")})
+        rate = self.clock.steps * self.plan.batch_size / self.clock.training()
+        remaining = (self.plan.steps - self.step) * self.clock.training() / self.clock.steps
+        shown = {"examples_per_second": rate, "input_wait": self.clock.waiting / self.clock.training(), "eta": remaining}
+        self.view.update(self.step, self.latest | values | shown)
+
+    def evaluate(self) -> None:
+        """Measure the validation split; keep the weights when they are the best so far."""
+        began = time.perf_counter()
+        records = self.plan.evaluate(self.state.params, self.state.extra["batch_stats"], "validation")
+        values = compute_all(records, len(self.plan.dataset.classes), self.plan.config.evaluation.top_k)
+        self.clock.evaluating += time.perf_counter() - began
+        self.log.write(self.step, "validation", values)
+        value = values[self.metric.name]
+        best = self.progress.best_value
+        if best is None or (value > best if self.metric.higher_is_better else value < best):
+            self.progress.best_step, self.progress.best_value, self.progress.evaluations_since_best = self.step, value, 0
+            weights = {"params": self.state.params, "batch_stats": self.state.extra["batch_stats"]}
+            self.store.save_best(self.step, weights, {"metrics": {self.metric.name: value}})
+        else:
+            self.progress.evaluations_since_best += 1
+        self.latest |= {f"validation_{self.metric.name}": value, f"best_{self.metric.name}": float(self.progress.best_value or 0.0)}
+        patience = self.plan.config.train.patience
+        if patience is not None and self.progress.evaluations_since_best >= patience:
+            self.progress.stopped_early = True
+            self.view.message(f"stopped at step {self.step}: {patience} evaluations without a better {self.metric.name}")
+
+    def save(self) -> None:
+        """Keep the whole state; what is still pending is looked at first, so that nothing bad is kept unseen."""
+        while self.pending:
+            self.look(*self.pending.popleft())
+        if self.saved_step != self.step:
+            # repr keeps every bit, and a NaN, which JSON has no number for.
+            window = [{name: repr(value) for name, value in values.items()} for values in self.window]
+            self.store.save(self.step, self.state, {"progress": dataclasses.asdict(self.progress), "window": window})
+            self.saved_step = self.step
+
+    def warn(self, text: str) -> None:
+        """Say it now and in result.json."""
+        self.warnings.append(text)
+        self.view.message(f"warning: {text}")
+
+    def result(self) -> Fit:
+        """Wait for the last save and hand over."""
+        self.store.wait()
+        seconds = self.clock.training()
+        return Fit(
+            state=self.state,
+            finished=self.step >= self.plan.steps or self.progress.stopped_early,
+            best_step=self.progress.best_step,
+            best_value=self.progress.best_value if self.progress.best_value is not None else math.nan,
+            train_seconds=seconds,
+            evaluate_seconds=self.clock.evaluating,
+            examples_per_second=self.clock.steps * self.plan.batch_size / seconds,
+            input_wait_fraction=self.clock.waiting / seconds,
+            skipped_steps=self.progress.skipped_steps,
+            warnings=tuple(self.warnings),
+        )

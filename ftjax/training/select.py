@@ -1,0 +1,66 @@
+"""Select the model: from the pretrained files, from the zoo by name, or both where they agree."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ftjax import models, weights
+from ftjax.config import Config
+from ftjax.errors import ConfigError
+from ftjax.models import InputSpec, ModelSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which architecture, how its input looks, and the files its weights come from."""
+
+    family: str
+    options: dict[str, int | float | str | bool | list[int]]
+    image_size: tuple[int, int]
+    input: InputSpec
+    source: weights.Source | None
+    recognised: weights.Recognised | None
+
+    def spec(self, num_classes: int) -> ModelSpec:
+        """The model with a head for `num_classes`."""
+        return ModelSpec(family=self.family, options=self.options, num_classes=num_classes, image_size=self.image_size)
+
+
+def select(config: Config) -> Selection:
+    """The architecture and the weights that the configuration asks for.
+
+    Raises:
+      ConfigError: neither a name nor files are given, or the files hold another architecture than the name.
+      WeightsError: the files cannot be opened or recognised.
+    """
+    name, pretrained = config.model.name, config.model.pretrained
+    if pretrained is None:
+        return _from_zoo(config)
+    source = weights.open_weights(pretrained)
+    recognised = weights.recognise(source)
+    known = _named_like(recognised.family, recognised.options)
+    if name is not None and name not in known:
+        spec, _ = models.named(name, 1)
+        held = " or ".join(known) or f"{recognised.family} {recognised.options}"
+        raise ConfigError(f"{source.location} holds {held}, model.name={name!r} is {spec.family} {spec.options}; leave model.name open to take what the file holds")
+    image_size = config.model.image_size or recognised.image_size
+    held_input = InputSpec.from_json(recognised.input) if recognised.input else None
+    input_spec = held_input or (models.named(known[0], 1)[1] if known else InputSpec())
+    kept = None if config.method == "scratch" else source
+    return Selection(recognised.family, recognised.options, image_size, input_spec, kept, recognised if kept else None)
+
+
+def _from_zoo(config: Config) -> Selection:
+    name = config.model.name
+    if config.method != "scratch":
+        raise ConfigError(f"method={config.method!r} needs model.pretrained: a file, a directory, builtin:digits or hf://owner/name; allowed without it: method='scratch'")
+    if name is None:
+        raise ConfigError(f"method='scratch' needs model.name or model.pretrained (for its architecture); allowed: {', '.join(models.names())}")
+    spec, input_spec = models.named(name, 1, config.model.image_size)
+    return Selection(spec.family, spec.options, spec.image_size, input_spec, None, None)
+
+
+def _named_like(family: str, options: dict) -> list[str]:
+    """Names of the zoo's models with this architecture."""
+    specs = {name: models.named(name, 1)[0] for name in models.names()}
+    return [name for name, spec in specs.items() if spec.family == family and dict(spec.options) == dict(options)]
