@@ -19,13 +19,16 @@ Restoring believes nothing it has not checked: newest first, the record must mat
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import logging
 import math
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -245,9 +248,10 @@ class _Series:
         skipped: list[str] = []
         for step, path in self.steps():
             try:
-                record = _read_record(path, step)
-                _check_fits(path, record["arrays"], wanted)
-                arrays = _load(path, record, wanted)
+                with _quiet_orbax():
+                    record = _read_record(path, step)
+                    _check_fits(path, record["arrays"], wanted)
+                    arrays = _load(path, record, wanted)
             except _DamagedError as error:
                 skipped.append(f"step {step}: {error}")
                 self._damaged.add(path)
@@ -396,6 +400,22 @@ def _parts(described: Mapping[str, Any]) -> Iterator[list[str]]:
         yield part
 
 
+@contextlib.contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Orbax tells of a damaged file in pages of log and abandoned coroutines; `Restored.skipped` says it in a line."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
 def _compare(arrays: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Raise _DamagedError naming the arrays whose contents are not those that were saved."""
     wrong = [name for name, array in arrays.items() if fingerprint(array) != record["arrays"][name]["fingerprint"]]
@@ -421,7 +441,7 @@ def _is_full(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     """Type and first line of an error, short enough for a message."""
     text = (str(error).strip() or "no message").splitlines()[0]
-    shown = text if len(text) <= 300 else text[:300] + " ..."
+    shown = text if len(text) <= 160 else text[:160] + " ..."
     return shown if isinstance(error, _DamagedError) else f"{type(error).__name__}: {shown}"
 
 

@@ -142,10 +142,10 @@ def test_donate_after_save(saved: Checkpoints):
     for step in range(1, 6):
         tree = make(step)
         saved.save(step, tree, {})
-        donated = tree
+        donated = update(tree)
         for _ in range(20):
-            donated = update(donated)
-        assert tree["a"].is_deleted()
+            previous, donated = donated, update(donated)
+            assert previous["a"].is_deleted()
         restored = saved.restore(abstract_of(donated))
         assert restored.step == step
         assert_equal_bits(restored.tree, make(step))
