@@ -1,0 +1,225 @@
+"""The other drawings of report.html: confusion matrix, reliability diagram, classes of each split, coefficients, time.
+
+Like `plots.py`: values in, an SVG drawing out, nothing where there is nothing to draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from ftjax.reporting import wording
+from ftjax.reporting.charts import LETTER, WIDTH, Scale, svg, tag, tick_text
+from ftjax.reporting.plots import depth_colour
+
+MOST_CLASSES = 120
+"""A matrix of more classes is not drawn: its cells would be under four pixels."""
+COUNTED_CLASSES = 20
+NAMED_CLASSES = 40
+SPLITS = {"train": "var(--blue)", "validation": "var(--orange)", "test": "var(--green)"}
+
+
+def short(name: object, most: int = 16) -> str:
+    """A name cut to `most` letters."""
+    text = wording.printable(name)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def as_matrix(value: Any) -> np.ndarray | None:
+    """`value` as a square matrix of counts (true class by row), or None where it is none."""
+    try:
+        matrix = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and matrix.size > 0
+    return matrix if square and bool(np.isfinite(matrix).all()) else None
+
+
+def _confusion_cell(matrix: np.ndarray, classes: Sequence[str], row: int, column: int, corner: tuple[float, float], size: float) -> list[Markup]:
+    """A cell as dark as its share of the row: blue on the diagonal, red off it; the count in it where there is room."""
+    total, times = matrix[row].sum(), matrix[row, column]
+    share = times / total
+    said = f"{wording.count(times)} of {wording.count(total)} {classes[row]} predicted as {classes[column]} ({wording.percent(share)})"
+    colour = "var(--blue)" if row == column else "var(--red)"
+    opacity = 0.08 + 0.92 * share if row == column else min(1.0, 0.12 + 0.88 * math.sqrt(share))
+    left, top = corner
+    gap = 1.0 if size > 6 else 0.0
+    cell = tag(
+        "rect",
+        tag("title", said),
+        x=left + gap / 2,
+        y=top + gap / 2,
+        width=size - gap,
+        height=size - gap,
+        rx=min(3.0, size / 10),
+        fill=colour,
+        fill_opacity=float(opacity),
+    )
+    if len(matrix) > COUNTED_CLASSES:
+        return [cell]
+    strong = "cell strong" if opacity > 0.55 else "cell"
+    return [cell, tag("text", wording.count(times), x=left + size / 2, y=top + size / 2 + 4, class_=strong, text_anchor="middle")]
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Markup:
+    """The confusion matrix, true classes down and predicted classes across, shaded by share of the true class.
+
+    Args:
+      matrix: counts `[true predicted]`.
+      classes: their names.
+    """
+    total = len(matrix)
+    if total > MOST_CLASSES:
+        return Markup("")
+    names = [short(classes[index]) if index < len(classes) else str(index) for index in range(total)]
+    named = total <= NAMED_CLASSES
+    left = 30 + LETTER * max(len(name) for name in names) if named else 40
+    slanted = named and max(len(name) for name in names) > 4
+    top = 26 + (LETTER * 0.78 * max(len(name) for name in names) if slanted else 12)
+    size = (620 - left) / total
+    drawn = [tag("rect", x=left, y=top, width=size * total, height=size * total, class_="plate", rx=3)]
+    for row, column in np.argwhere(matrix > 0):
+        drawn += _confusion_cell(matrix, names, int(row), int(column), (left + column * size, top + row * size), size)
+    drawn += _confusion_names(names, left, top, size, slanted=slanted) if named else _confusion_ticks(total, left, top, size)
+    drawn.append(tag("text", "predicted", x=left + size * total / 2, y=12, class_="tick", text_anchor="middle"))
+    middle = top + size * total / 2
+    drawn.append(tag("text", "true", x=12, y=middle, class_="tick", text_anchor="middle", transform=f"rotate(-90 12 {middle:.1f})"))
+    return svg(left + size * total + (LETTER * 0.6 * len(names[-1]) if slanted else 4), top + size * total + 6, "Confusion matrix", *drawn)
+
+
+def _confusion_names(names: Sequence[str], left: float, top: float, size: float, *, slanted: bool) -> list[Markup]:
+    drawn = []
+    for index, name in enumerate(names):
+        across, down = left + (index + 0.5) * size, top + (index + 0.5) * size + 4
+        drawn.append(tag("text", name, x=left - 7, y=down, class_="label ink", text_anchor="end"))
+        turn = dict(transform=f"rotate(-45 {across:.1f} {top - 7:.1f})") if slanted else dict(text_anchor="middle")
+        drawn.append(tag("text", name, x=across, y=top - 7, class_="label ink", **turn))
+    return drawn
+
+
+def _confusion_ticks(total: int, left: float, top: float, size: float) -> list[Markup]:
+    drawn = []
+    for index in range(0, total, 10):
+        place = (index + 0.5) * size
+        drawn.append(tag("text", str(index), x=left - 6, y=top + place + 4, class_="tick", text_anchor="end"))
+        drawn.append(tag("text", str(index), x=left + place, y=top - 6, class_="tick", text_anchor="middle"))
+    return drawn
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Markup:
+    """How often predictions of each confidence are right; a calibrated model lies on the diagonal.
+
+    Args:
+      confidence: `[examples]` in 0..1.
+      correct: `[examples]` bool.
+      bins: of equal width.
+    """
+    kept = np.isfinite(confidence)
+    confidence, correct = confidence[kept], correct[kept]
+    if not len(confidence):
+        return Markup("")
+    index = np.clip((confidence * bins).astype(int), 0, bins - 1)
+    x, y, tail = Scale(0, 1, 48, 440), Scale(0, 1, 214, 14), Scale(0, 1, 262, 232)
+    drawn = []
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        drawn.append(tag("line", x1=x(0), x2=x(1), y1=y(share), y2=y(share), class_="grid"))
+        drawn.append(tag("text", wording.percent(share, 0), x=x(0) - 7, y=y(share) + 4, class_="tick", text_anchor="end"))
+        drawn.append(tag("text", wording.percent(share, 0), x=x(share), y=280, class_="tick", text_anchor="middle"))
+    largest = np.bincount(index, minlength=bins).max()
+    for place in range(bins):
+        if (inside := index == place).any():
+            drawn += _reliability_bin(place / bins, 1 / bins, confidence[inside], correct[inside], largest, (x, y, tail))
+    drawn.append(tag("line", x1=x(0), x2=x(1), y1=y(0), y2=y(1), class_="diagonal"))
+    drawn.append(tag("line", x1=x(0), x2=x(1), y1=tail(0), y2=tail(0), class_="baseline"))
+    drawn.append(tag("text", "n", x=x(0) - 7, y=252, class_="tick", text_anchor="end"))
+    drawn.append(tag("text", "confidence", x=x(1), y=297, class_="tick", text_anchor="end"))
+    return svg(WIDTH, 302, "Reliability diagram: accuracy by confidence", *drawn)
+
+
+def _reliability_bin(low: float, width: float, confidence: np.ndarray, correct: np.ndarray, largest: int, scales: tuple[Scale, Scale, Scale]) -> list[Markup]:
+    x, y, tail = scales
+    accuracy, number = float(correct.mean()), len(confidence)
+    said = f"confidence {wording.percent(low, 0)}–{wording.percent(low + width, 0)}: {wording.percent(accuracy)} right of {wording.count(number)}, mean confidence {wording.percent(confidence.mean())}"
+    left, breadth = x(low) + 2, x(low + width) - x(low) - 4
+    return [
+        tag("rect", tag("title", said), x=left, y=y(accuracy), width=breadth, height=y(0) - y(accuracy), class_="bar", rx=2),
+        tag("line", x1=left, x2=left + breadth, y1=y(float(confidence.mean())), y2=y(float(confidence.mean())), class_="expected"),
+        tag("rect", tag("title", said), x=left, y=tail(number / largest), width=breadth, height=max(0.8, tail(0) - tail(number / largest)), class_="small-bar"),
+    ]
+
+
+def class_counts(splits: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> Markup:
+    """Rows of every class, one bar per split side by side.
+
+    Args:
+      splits: split name -> class -> rows.
+      classes: in order.
+    """
+    shown = [name for name in SPLITS if splits.get(name)]
+    most = max((value for name in shown for value in splits[name].values() if wording.is_finite(value)), default=0)
+    if not classes or not most:
+        return Markup("")
+    left, right, base = 46.0, WIDTH - 6.0, 196.0
+    y = Scale(0, most * 1.05, base, 16)
+    room = (right - left) / len(classes)
+    drawn = []
+    for value in y.ticks(4):
+        drawn.append(tag("line", x1=left, x2=right, y1=y(value), y2=y(value), class_="grid"))
+        drawn.append(tag("text", wording.count(value), x=left - 7, y=y(value) + 4, class_="tick", text_anchor="end"))
+    for place, label in enumerate(classes):
+        drawn += _class_bars(label, {name: splits[name].get(label, 0) for name in shown}, left + place * room, room, y)
+    drawn.append(tag("line", x1=left, x2=right, y1=base, y2=base, class_="baseline"))
+    height = base + (10 + LETTER * 0.74 * max(len(short(label, 14)) for label in classes) if len(classes) <= NAMED_CLASSES else 22)
+    if len(classes) > NAMED_CLASSES:
+        drawn.append(tag("text", f"{len(classes)} classes, in order", x=right, y=base + 16, class_="tick", text_anchor="end"))
+    return svg(WIDTH, height + 8, "Examples of every class", *drawn)
+
+
+def _class_bars(label: str, counts: Mapping[str, Any], left: float, room: float, y: Scale) -> list[Markup]:
+    drawn = []
+    gap = 0.18 * room if room > 6 else 0.0
+    breadth = (room - gap) / len(counts)
+    for place, (split, value) in enumerate(counts.items()):
+        if wording.is_finite(value):
+            at = left + gap / 2 + place * breadth
+            said = tag("title", f"{label}, {split}: {wording.count(value)}")
+            drawn.append(tag("rect", said, x=at, y=y(value), width=max(0.3, breadth - (0.6 if breadth > 3 else 0)), height=y(0) - y(value), fill=SPLITS[split]))
+    middle = left + room / 2
+    name = short(label, 14)
+    if len(name) * LETTER < room:
+        return [*drawn, tag("text", name, x=middle, y=y(0) + 15, class_="tick", text_anchor="middle")]
+    if room >= 9:
+        drawn.append(tag("text", name, x=middle + 3, y=y(0) + 12, class_="tick", text_anchor="end", transform=f"rotate(-45 {middle + 3:.1f} {y(0) + 12:.1f})"))
+    return drawn
+
+
+def coefficients(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
+    """A bar per group in depth order: the coefficient half way through the run, with the range over its parameters and moments.
+
+    Args:
+      rows: (group, lowest, typical, highest) from the stem to the head.
+    """
+    finite = [row for row in rows if all(wording.is_finite(value) for value in row[1:])]
+    if not finite:
+        return Markup("")
+    step = min(26.0, max(11.0, 300 / len(finite)))
+    left = 20 + LETTER * max(len(short(row[0])) for row in finite)
+    x = Scale(0, max(1e-12, *(row[3] for row in finite)) * 1.02, left, WIDTH - 62)
+    drawn = []
+    bottom = 10 + step * len(finite)
+    for value in x.ticks(4):
+        drawn.append(tag("line", x1=x(value), x2=x(value), y1=8, y2=bottom, class_="grid"))
+        drawn.append(tag("text", tick_text(value), x=x(value), y=bottom + 16, class_="tick", text_anchor="middle"))
+    for place, (group, low, typical, high) in enumerate(finite):
+        middle = 10 + step * (place + 0.5)
+        drawn.append(tag("text", short(group), x=left - 8, y=middle + 4, class_="label ink", text_anchor="end"))
+        drawn.append(tag("rect", x=left, y=middle - step * 0.32, width=x(typical) - left, height=step * 0.64, fill=depth_colour(place, len(finite)), rx=2))
+        if high > low:
+            drawn.append(tag("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_="range"))
+        text = "frozen" if high == 0 else wording.setting(typical)
+        drawn.append(tag("text", text, x=x(high if high > low else typical) + 7, y=middle + 4, class_="label muted" if high == 0 else "label ink"))
+    return svg(WIDTH, bottom + 26, "Fine-tuning coefficient of every group", *drawn)

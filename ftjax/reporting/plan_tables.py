@@ -1,0 +1,175 @@
+"""The tables of report.html: the data, the coefficients, the loaded weights and the resolved configuration.
+
+Values in, rows of text out; the template only lays them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ftjax.reporting import figures, wording
+from ftjax.reporting.mistakes import class_names
+from ftjax.reporting.record import Run, listing, mapping
+
+MOST_LISTED = 200
+ORIGINS = ("flag", "file", "recipe", "default")
+"""From the most to the least deliberate."""
+
+
+def describe(item: Any) -> str:
+    """A rejected file, a set of duplicates or a sampling choice as one line."""
+    if isinstance(item, Mapping):
+        return ", ".join(f"{key}: {describe(value)}" for key, value in item.items())
+    if isinstance(item, list):
+        return " = ".join(describe(value) for value in item)
+    return wording.printable(wording.value(item))
+
+
+def data(run: Run) -> dict[str, Any]:
+    """Splits, classes, rejected files, duplicates and sampling."""
+    found = run.data
+    splits = {str(name): mapping(split) for name, split in mapping(found.get("splits")).items()}
+    classes = class_names(run)
+    duplicates = mapping(found.get("duplicates"))
+    rejected = [(describe(mapping(item).get("file", "")), describe(mapping(item).get("why", ""))) for item in listing(found.get("rejected"))]
+    per_class = {name: mapping(split.get("per_class")) for name, split in splits.items()}
+    return {
+        "splits": [{"name": name, "rows": wording.count(split.get("rows")), **_range(per_class[name])} for name, split in splits.items()],
+        "figure": figures.class_counts(per_class, classes),
+        "legend": [(name, colour) for name, colour in figures.SPLITS.items() if per_class.get(name)],
+        "classes": len(classes),
+        "rejected": rejected[:MOST_LISTED],
+        "rejected_total": len(rejected),
+        "duplicates": [
+            (kind, len(items), [describe(item) for item in items[:20]]) for kind in ("within", "across") if (items := listing(duplicates.get(kind)))
+        ],
+        "facts": _data_facts(found),
+        "reason": run.notes.get("data.json", ""),
+    }
+
+
+def _range(per_class: Mapping[str, Any]) -> dict[str, str]:
+    """Rows of the smallest and the largest class of a split."""
+    counts = [value for value in per_class.values() if wording.is_finite(value)]
+    return {"smallest": wording.count(min(counts)), "largest": wording.count(max(counts))} if counts else {"smallest": "–", "largest": "–"}
+
+
+def _data_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = [
+        ("Source", found.get("source")),
+        ("Image size", found.get("image_size")),
+        ("Sampling", found.get("sampling")),
+        ("Fingerprint", found.get("fingerprint")),
+    ]
+    shown = [(label, wording.shape(value) if label == "Image size" else describe(value)) for label, value in facts if value not in (None, {}, [], "")]
+    return shown
+
+
+def coefficients(run: Run) -> dict[str, Any]:
+    """One row per parameter, and one per group."""
+    rows = [mapping(row) for row in listing(run.coefficients.get("rows"))]
+    leaves = [_leaf(row) for row in rows]
+    groups: dict[str, dict[str, Any]] = {str(group): {"parameters": 0, "live": 0, "leaves": []} for group in listing(run.coefficients.get("groups"))}
+    for row in rows:
+        group = groups.setdefault(str(row.get("group")), {"parameters": 0, "live": 0, "leaves": []})
+        size = row.get("parameters") if wording.is_finite(row.get("parameters")) else 0
+        group["parameters"] += size
+        group["live"] += size if row.get("live") else 0
+        group["leaves"].append(row)
+    summary = [{"name": name, **_group(group)} for name, group in groups.items() if group["leaves"]]
+    parameters = mapping(run.coefficients.get("parameters"))
+    return {
+        "groups": summary,
+        "rows": leaves,
+        "parameters": {name: wording.count(value) for name, value in parameters.items()},
+        "reason": run.notes.get("coefficients.json", ""),
+    }
+
+
+def _leaf(row: Mapping[str, Any]) -> dict[str, Any]:
+    moments = mapping(row.get("coefficient"))
+    return {
+        "path": str(row.get("path", "")),
+        "shape": wording.shape(row.get("shape")),
+        "group": str(row.get("group", "")),
+        "live": bool(row.get("live")),
+        "moments": [wording.setting(moments.get(moment)) for moment in ("0%", "50%", "100%")],
+        "weight_decay": wording.setting(row.get("weight_decay")),
+        "pull": wording.setting(row.get("pull")),
+    }
+
+
+def _span(values: list[Any]) -> str:
+    """`"0.1"`, or `"0.1 – 0.3"` where a group's parameters differ."""
+    finite = [value for value in values if wording.is_finite(value)]
+    if not finite:
+        return "–"
+    low, high = wording.setting(min(finite)), wording.setting(max(finite))
+    return low if low == high else f"{low} – {high}"
+
+
+def _group(group: Mapping[str, Any]) -> dict[str, Any]:
+    leaves = group["leaves"]
+    return {
+        "parameters": wording.count(group["parameters"]),
+        "live": "all" if group["live"] == group["parameters"] else wording.count(group["live"]) if group["live"] else "frozen",
+        "moments": [_span([mapping(row.get("coefficient")).get(moment) for row in leaves]) for moment in ("0%", "50%", "100%")],
+        "weight_decay": _span([row.get("weight_decay") for row in leaves]),
+        "pull": _span([row.get("pull") for row in leaves]),
+    }
+
+
+def load(run: Run) -> dict[str, Any]:
+    """What became of every weight of the model and of the file."""
+    rows = [
+        {
+            "target": str(row.get("target", "")),
+            "shape": wording.shape(row.get("shape")),
+            "source": wording.printable(row.get("source") or "–"),
+            "source_shape": wording.shape(row.get("source_shape")),
+            "action": str(row.get("action", "")),
+            "why": wording.printable(row.get("why") or ""),
+        }
+        for row in (mapping(row) for row in listing(run.load.get("rows")))
+    ]
+    facts = [("Source", run.load.get("source")), ("Format", run.load.get("format")), ("SHA-256", run.load.get("sha256"))]
+    return {
+        "rows": rows,
+        "unusual": [row for row in rows if row["action"] not in ("loaded", "converted")],
+        "ignored": [
+            (wording.printable(mapping(item).get("source", "")), wording.printable(mapping(item).get("why", ""))) for item in listing(run.load.get("ignored"))
+        ],
+        "summary": [(str(name), wording.count(value)) for name, value in mapping(run.load.get("summary")).items()],
+        "facts": [(label, wording.printable(value)) for label, value in facts if value],
+        "reason": run.notes.get("load.json", ""),
+    }
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`("optimizer.learning_rate", 3e-4)` and so on, in the order of the schema."""
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flat_settings(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """Every setting with its origin; those someone or something chose come apart from the defaults."""
+    origins = mapping(run.config.get("origins"))
+    rows = []
+    for name, value in flat_settings(run.settings):
+        origin = mapping(origins.get(name))
+        rows.append(
+            {
+                "name": name,
+                "value": wording.printable(wording.value(value)),
+                "origin": str(origin.get("origin") or "default"),
+                "why": wording.printable(origin.get("why") or ""),
+            }
+        )
+    rank = {origin: place for place, origin in enumerate(ORIGINS)}
+    chosen = sorted((row for row in rows if row["origin"] != "default"), key=lambda row: rank.get(row["origin"], len(ORIGINS)))
+    return {"rows": rows, "chosen": chosen, "reason": run.notes.get("config.json", "")}

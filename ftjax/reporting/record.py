@@ -1,0 +1,120 @@
+"""A run directory as one value: whatever files are there, and a sentence about each that is not.
+
+A failed, killed or half-copied run is read like a good one; only a directory without any file of a run is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftjax.errors import CheckpointError
+from ftjax.files import read_json
+from ftjax.reporting.metrics_log import FILE as METRICS
+from ftjax.reporting.metrics_log import parse_metrics
+
+JSON_FILES = {
+    "config": "config.json",
+    "data": "data.json",
+    "load": "load.json",
+    "coefficients": "coefficients.json",
+    "result": "result.json",
+    "test": "evaluation/test.json",
+}
+RECORDS = "evaluation/test.npz"
+ABSENT = "is not there: the run ended before it was written."
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run directory holds; a file that is missing or unreadable is an empty mapping here and a sentence in `notes`."""
+
+    name: str
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    load: Mapping[str, Any]
+    coefficients: Mapping[str, Any]
+    result: Mapping[str, Any]
+    test: Mapping[str, Any]
+    metrics: tuple[Mapping[str, Any], ...]
+    records: Mapping[str, np.ndarray]
+    notes: Mapping[str, str]
+    """File name -> why it is not in this report."""
+
+    @property
+    def status(self) -> str:
+        """Of result.json, or "unfinished" where there is none."""
+        return str(self.result.get("status", "unfinished"))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The resolved configuration, nested."""
+        return mapping(self.config.get("config"))
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` if it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def listing(value: Any) -> list[Any]:
+    """`value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def _read_object(path: Path, name: str) -> tuple[Mapping[str, Any], str | None]:
+    """A JSON object, or why there is none."""
+    try:
+        value = read_json(path)
+    except FileNotFoundError:
+        return {}, f"{name} {ABSENT}"
+    except (OSError, ValueError) as error:
+        return {}, f"{name} cannot be read: {error}"
+    return (value, None) if isinstance(value, Mapping) else ({}, f"{name} cannot be read: it holds a {type(value).__name__}, not an object")
+
+
+def _read_log(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str | None]:
+    try:
+        records, damaged = parse_metrics(path.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return (), f"{METRICS} {ABSENT}"
+    except OSError as error:
+        return (), f"{METRICS} cannot be read: {error}"
+    return tuple(records), f"{METRICS}: {len(damaged)} damaged lines are left out, the first is line {damaged[0]}." if damaged else None
+
+
+def _read_records(path: Path) -> tuple[Mapping[str, np.ndarray], str | None]:
+    """The one-dimensional arrays of the evaluation (not its logits), without ever opening a pickle."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: array for name in file.files if (array := file[name]).ndim == 1}, None
+    except FileNotFoundError:
+        return {}, f"{RECORDS} {ABSENT}"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return {}, f"{RECORDS} cannot be read: {error}"
+
+
+def read_run(workdir: str | Path) -> Run:
+    """Read everything a report needs.
+
+    Raises:
+      CheckpointError: `workdir` is no directory, or holds no file of a run.
+    """
+    folder = Path(workdir)
+    if not folder.is_dir():
+        raise CheckpointError(f"work directory {str(folder)!r} does not exist; --workdir names the directory of a run")
+    expected = [*JSON_FILES.values(), METRICS]
+    if not any((folder / name).exists() for name in expected):
+        raise CheckpointError(f"work directory {str(folder)!r} holds no run: none of {', '.join(expected)} is in it")
+    values, notes = {}, {}
+    for key, name in JSON_FILES.items():
+        values[key], notes[name] = _read_object(folder / name, name)
+    metrics, notes[METRICS] = _read_log(folder / METRICS)
+    records, notes[RECORDS] = _read_records(folder / RECORDS)
+    known = {name: note for name, note in notes.items() if note}
+    return Run(name=folder.resolve().name, metrics=metrics, records=records, notes=known, **values)

@@ -1,0 +1,171 @@
+"""How numbers, shapes and metric names are written, on the terminal, in report.html and in the card alike.
+
+Every function takes what a run directory may hold, also None and numbers that are not finite, and gives text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SHARES = ("accuracy", "precision", "recall", "f1")
+"""A metric whose name ends in one of these is a share of 1 and is written in percent."""
+
+LOWER_IS_BETTER = ("loss", "ece", "error")
+TITLES = {
+    "ece": "Calibration error (ECE)",
+    "log_loss": "Log loss",
+    "macro_f1": "Macro F1",
+    "majority": "Majority class",
+    "probe": "Linear probe",
+    "scratch": "From scratch",
+}
+METHODS = {"full": "Full fine-tuning", "probe": "Linear probe", "layer_decay": "Layer-wise decay", "partial": "Partial fine-tuning", "scratch": "From scratch"}
+
+
+def title(name: str) -> str:
+    """`"balanced_accuracy"` -> `"Balanced accuracy"`."""
+    return TITLES.get(name) or name.replace("_", " ").capitalize()
+
+
+def is_share(name: str) -> bool:
+    """Whether the metric is a share of 1, written in percent."""
+    return name.rsplit("/", 1)[-1].endswith(SHARES)
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether less of this metric is better."""
+    return name.endswith(LOWER_IS_BETTER)
+
+
+def is_number(value: Any) -> bool:
+    """An int or a float (nan and inf too), but no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    """A number that can be drawn."""
+    return is_number(value) and math.isfinite(value)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """`digits` significant digits: `0.00012` -> `"1.2e-04"`, `0.4123` -> `"0.412"`, None -> `"–"`; never a false 0."""
+    if not is_number(value):
+        return "–" if value is None else str(value)
+    if not math.isfinite(value):
+        return str(float(value))
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{exponent}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def setting(value: Any) -> str:
+    """A number someone chose, as short as it was written: `0.05`, `1e-5`; None: `"–"`."""
+    return f"{value:.4g}".replace("e-0", "e-") if is_finite(value) else number(value)
+
+
+def percent(value: Any, decimals: int = 1) -> str:
+    """`0.9644` -> `"96.4%"`."""
+    if not is_number(value):
+        return "–"
+    return f"{100 * value:.{decimals}f}%" if math.isfinite(value) else str(float(value))
+
+
+def metric(name: str, value: Any) -> str:
+    """A metric's value in its own unit: percent for shares, otherwise three decimals."""
+    if is_share(name):
+        return percent(value)
+    return f"{value:.3f}" if is_finite(value) else number(value)
+
+
+def entry(value: Any) -> dict[str, float | None]:
+    """`{"value", "low", "high"}` of a metric that may be a bare number or lack an interval."""
+    if isinstance(value, Mapping):
+        return {key: value.get(key) if is_number(value.get(key)) else None for key in ("value", "low", "high")}
+    return {"value": value if is_number(value) else None, "low": None, "high": None}
+
+
+def bounds(name: str, value: Any) -> str:
+    """The interval in brackets: `"[94.8, 97.9]"`; empty where there is none."""
+    found = entry(value)
+    if not (is_finite(found["low"]) and is_finite(found["high"])):
+        return ""
+    low, high = (metric(name, found[key]).removesuffix("%") for key in ("low", "high"))
+    return f"[{low}, {high}]"
+
+
+def with_interval(name: str, value: Any) -> str:
+    """`"96.4% [94.8, 97.9]"`."""
+    return f"{metric(name, entry(value)['value'])} {bounds(name, value)}".rstrip()
+
+
+def count(value: Any) -> str:
+    """`12345` -> `"12,345"`."""
+    return f"{value:,.0f}" if is_finite(value) else number(value)
+
+
+def compact(value: Any) -> str:
+    """`5717416` -> `"5.72 M"`."""
+    if not is_finite(value):
+        return number(value)
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: Any) -> str:
+    """`75.2` -> `"1 min 15 s"`, `0.42` -> `"0.42 s"`."""
+    if not is_finite(seconds):
+        return number(seconds)
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def clock(seconds: Any) -> str:
+    """`75.2` -> `"1:15"`, `7325` -> `"2:02:05"`; unknown: `"-:--"`."""
+    if not is_finite(seconds):
+        return "-:--"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def shape(value: Any) -> str:
+    """`[192, 10]` -> `"192 × 10"`, `[]` -> `"scalar"`."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return "–"
+    return " × ".join(str(size) for size in value) or "scalar"
+
+
+def value(anything: Any) -> str:
+    """A value of the configuration as a person writes it; lists and mappings as JSON."""
+    if anything is None:
+        return "none"
+    if isinstance(anything, str):
+        return anything
+    if is_number(anything):
+        return repr(anything)
+    return json.dumps(anything, ensure_ascii=False)
+
+
+def printable(text: object) -> str:
+    """`text` with control characters (terminal escapes among them) made visible: `"\\x1b[2J"` -> `"\\\\x1b[2J"`."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in str(text))
+
+
+def method(name: Any) -> str:
+    """`"full"` -> `"Full fine-tuning"`."""
+    return METHODS.get(str(name)) or title(str(name))
