@@ -10,10 +10,11 @@ The only module that knows Orbax, besides the reader of weights. The story of a 
 5. `60` is read back from the disk and compared with its fingerprints. *A difference: 60 is removed, 40 stays, the next call raises.*
 6. Only now 40 goes: renamed to `40.deleted`, then removed. *Interrupted here: a `.deleted` folder is no step either.*
 
-If `60` exists already (a damaged one, or a best one of a future that was abandoned), it steps aside as `60.superseded` before 3, still restorable, and goes in 6.
+If `60` exists already (a damaged one, or a best one of a future that was abandoned), it steps aside as `60.superseded` before 3,
+still restorable, and goes in 6.
 
 Restoring believes nothing it has not checked: newest first, the record must match its checksum and every array its fingerprint; what does not is named in
-`Restored.skipped` and the next older one is tried. Not promised: that the very last step survives a power cut (nothing is synced to the platter).
+`Restored.skipped` and the next older one is tried. Not promised: that the very last step survives a power cut (renames are not synced).
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
-import json
 import logging
 import math
 import re
@@ -38,9 +36,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from ftjax import trees
 from ftjax.errors import CheckpointError
-from ftjax.training.fingerprint import fingerprint
+from ftjax.training.checkpoint_record import DamagedError, bytes_of, check_fits, checksum, compare, make_record, named_arrays, parts
 
 _STEP = re.compile(r"(\d+)(\.superseded)?")
 _LEFTOVER = re.compile(r"\d+(\.deleted|\.orbax-checkpoint-tmp.*)")
@@ -148,8 +145,8 @@ class Checkpoints:
         _barrier("checkpoint:previous")
         if step in series.settled:
             return
-        arrays = _arrays(tree)
-        record = _record(step, arrays, info)
+        arrays = named_arrays(tree)
+        record = make_record(step, arrays, info)
         series.make_room(step)
         try:
             response = _begin(series.folder / str(step), arrays, record)
@@ -231,12 +228,12 @@ class _Series:
         if jax.process_index() == 0:
             for path in list(self.folder.glob(f"{step}.orbax-checkpoint-tmp*")):
                 shutil.rmtree(path, ignore_errors=True)
-            if isinstance(error, _DamagedError):
+            if isinstance(error, DamagedError):
                 _remove(self.folder / str(step))
         others = [f"step {other}" for other, path in self.steps() if path not in self._damaged]
         kept = f"kept: {others[0]}" if others else "no earlier step was saved"
         if _is_full(error):
-            needed, free = _bytes_of(record), shutil.disk_usage(self.folder).free
+            needed, free = bytes_of(record), shutil.disk_usage(self.folder).free
             why = f"the disk is full: {needed / 1e6:.1f} MB needed (before compression), {free / 1e6:.1f} MB free"
         else:
             why = _reason(error)
@@ -244,15 +241,15 @@ class _Series:
 
     def restore(self, abstract: Any) -> Restored | None:
         """The newest good step that fits; see `Checkpoints.restore`."""
-        wanted = _arrays(abstract)
+        wanted = named_arrays(abstract)
         skipped: list[str] = []
         for step, path in self.steps():
             try:
                 with _quiet_orbax():
                     record = _read_record(path, step)
-                    _check_fits(path, record["arrays"], wanted)
+                    check_fits(path, record["arrays"], wanted)
                     arrays = _load(path, record, wanted)
-            except _DamagedError as error:
+            except DamagedError as error:
                 skipped.append(f"step {step}: {error}")
                 self._damaged.add(path)
                 continue
@@ -266,94 +263,26 @@ class _Series:
         return None
 
 
-class _DamagedError(Exception):
-    """A step that is not what was saved: other bits, or unreadable."""
-
-
-def _arrays(tree: Any) -> dict[str, Any]:
-    """Every array of a tree, concrete or abstract, by its path; independent of the Python types that held it."""
-    arrays = trees.flatten(tree)
-    if len(arrays) != len(jax.tree.leaves(tree)):
-        raise CheckpointError("two leaves of the tree have the same path; a key must not contain '/'")
-    for path, leaf in arrays.items():
-        if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-            raise CheckpointError(f"{path} is a {type(leaf).__name__}, not a jax array: make it one, or put it into info")
-    if not arrays:
-        raise CheckpointError("the tree holds no arrays")
-    return arrays
-
-
-def _record(step: int, arrays: Mapping[str, jax.Array], info: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON that is stored beside the arrays and says what they must be."""
-    try:
-        plain = json.loads(json.dumps(info, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"info of step {step} is not JSON: {error}") from error
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "orbax-checkpoint", "numpy")}
-    described = {}
-    for path, array in arrays.items():
-        try:
-            described[path] = {"shape": list(array.shape), "dtype": str(array.dtype), "fingerprint": fingerprint(array)}
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from error
-    return {"format": 1, "step": step, "info": plain, "arrays": described, "versions": versions}
-
-
-def _checksum(record: Mapping[str, Any]) -> str:
-    """Of the record itself, in whatever order its keys come back."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
 def _begin(path: Path, arrays: Mapping[str, jax.Array], record: dict[str, Any]) -> Any:
     """Start the asynchronous write. Empty arrays hold nothing to write (and Orbax refuses them): the record alone brings them back."""
     full = {name: array for name, array in arrays.items() if array.size}
-    return ocp.save_async(path, full, custom_metadata={"ftjax": record, "sha256": _checksum(record)})
+    return ocp.save_async(path, full, custom_metadata={"ftjax": record, "sha256": checksum(record)})
 
 
 def _read_record(path: Path, step: int) -> dict[str, Any]:
-    """The record of a step, or _DamagedError."""
+    """The record of a step, or DamagedError."""
     try:
         stored = ocp.metadata(path).custom_metadata
         record, checksum = stored["ftjax"], stored["sha256"]
     except Exception as error:
-        raise _DamagedError(f"its metadata cannot be read ({_reason(error)})") from error
-    if _checksum(record) != checksum or record["step"] != step:
-        raise _DamagedError("its metadata does not match its checksum")
+        raise DamagedError(f"its metadata cannot be read ({_reason(error)})") from error
+    if checksum(record) != checksum or record["step"] != step:
+        raise DamagedError("its metadata does not match its checksum")
     return record
 
 
-def _check_fits(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse a good checkpoint of something else.
-
-    Raises:
-      CheckpointError: names the arrays that are missing, unexpected or of another shape or dtype.
-    """
-    missing = sorted(wanted.keys() - stored.keys())
-    unexpected = sorted(stored.keys() - wanted.keys())
-    different = [
-        f"{name} ({_kind(stored[name]['shape'], stored[name]['dtype'])} saved, {_kind(leaf.shape, leaf.dtype)} wanted)"
-        for name, leaf in wanted.items()
-        if name in stored and (stored[name]["shape"], stored[name]["dtype"]) != (list(leaf.shape), str(leaf.dtype))
-    ]
-    complaints = [f"{what}: {_listed(names)}" for what, names in (("missing", missing), ("unexpected", unexpected), ("different", different)) if names]
-    if complaints:
-        raise CheckpointError(
-            f"{path} was saved by another model or configuration ({'; '.join(complaints)}): use the configuration it was started with, or another work directory"
-        )
-
-
-def _kind(shape: Any, dtype: Any) -> str:
-    """`float32[3, 4]`."""
-    return f"{dtype}{list(shape)}"
-
-
-def _listed(names: list[str], show: int = 4) -> str:
-    """The first few names, and how many there are."""
-    return ", ".join(names[:show]) + (f", ... ({len(names)} in all)" if len(names) > show else "")
-
-
 def _load(path: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The arrays of a step on the devices that `wanted` asks for, each checked there against its fingerprint, or _DamagedError."""
+    """The arrays of a step on the devices that `wanted` asks for, each checked there against its fingerprint, or DamagedError."""
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or default) for name, leaf in wanted.items()}
     try:
@@ -361,16 +290,16 @@ def _load(path: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> d
     except Exception as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             raise
-        raise _DamagedError(f"its arrays cannot be read ({_reason(error)})") from error
+        raise DamagedError(f"its arrays cannot be read ({_reason(error)})") from error
     for name, leaf in abstract.items():
         if not math.prod(leaf.shape):
             arrays[name] = jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
-    _compare(arrays, record)
+    compare(arrays, record)
     return arrays
 
 
 def _read_back(path: Path, record: Mapping[str, Any]) -> None:
-    """Read a new step from the disk and compare it with what was saved, a part at a time, or raise _DamagedError.
+    """Read a new step from the disk and compare it with what was saved, a part at a time, or raise DamagedError.
 
     With several processes the record alone is read: an array needs all of them at once, which would meet their training collectives.
     """
@@ -380,24 +309,8 @@ def _read_back(path: Path, record: Mapping[str, Any]) -> None:
     context = ocp.Context()
     context.pytree.loading.partial_load = True
     with context:
-        for names in _parts(record["arrays"]):
-            _compare(ocp.load(path, dict.fromkeys(names, np.ndarray)), record)
-
-
-def _parts(described: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Names of the arrays that are not empty, in groups of about `_READ_BACK_BYTES`."""
-    part: list[str] = []
-    size = 0
-    for name, array in described.items():
-        extent = math.prod(array["shape"]) * jax.numpy.dtype(array["dtype"]).itemsize
-        if part and size + extent > _READ_BACK_BYTES:
-            yield part
-            part, size = [], 0
-        if extent:
-            part.append(name)
-            size += extent
-    if part:
-        yield part
+        for names in parts(record, _READ_BACK_BYTES):
+            compare(ocp.load(path, dict.fromkeys(names, np.ndarray)), record)
 
 
 @contextlib.contextmanager
@@ -416,18 +329,6 @@ def _quiet_orbax() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _compare(arrays: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Raise _DamagedError naming the arrays whose contents are not those that were saved."""
-    wrong = [name for name, array in arrays.items() if fingerprint(array) != record["arrays"][name]["fingerprint"]]
-    if wrong:
-        raise _DamagedError(f"the contents changed since they were saved: {_listed(wrong)}")
-
-
-def _bytes_of(record: Mapping[str, Any]) -> int:
-    """Bytes of all arrays of a record."""
-    return sum(math.prod(array["shape"]) * jax.numpy.dtype(array["dtype"]).itemsize for array in record["arrays"].values())
-
-
 def _is_full(error: BaseException) -> bool:
     """Whether an error is, or comes from, a file system without space."""
     cause: BaseException | None = error
@@ -442,7 +343,7 @@ def _reason(error: BaseException) -> str:
     """Type and first line of an error, short enough for a message."""
     text = (str(error).strip() or "no message").splitlines()[0]
     shown = text if len(text) <= 160 else text[:160] + " ..."
-    return shown if isinstance(error, _DamagedError) else f"{type(error).__name__}: {shown}"
+    return shown if isinstance(error, DamagedError) else f"{type(error).__name__}: {shown}"
 
 
 def _replace(source: Path, target: Path) -> None:
