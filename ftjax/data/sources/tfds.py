@@ -1,0 +1,129 @@
+"""tensorflow-datasets that lie prepared on disk, read at random through `tfds.data_source` (array_record) without TensorFlow.
+
+Nothing is downloaded and no data set's code is run that is not installed: `data.path` is tfds's `data_dir`, `data.name` is `name[/config][:version]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftjax.config import DataConfig
+from ftjax.data.dataset import Rows
+from ftjax.data.sources.paths import SPLIT_NAMES, existing_path, our_split
+from ftjax.errors import ConfigError, DataError, did_you_mean
+
+
+def read_tfds(config: DataConfig) -> Rows:
+    """Rows of a prepared data set; ids are `train/000000`, ... in the order of its records.
+
+    The image feature is the only `Image`, the label the only `ClassLabel` (or those of the data set's supervised keys); data.json says which.
+
+    Raises:
+      ConfigError: no name.
+      DataError: not there, not array_record, no image or label feature, records missing, or a label out of range.
+    """
+    folder = existing_path(config.path, "tfds", "tensorflow-datasets' data_dir")
+    if not config.name:
+        raise ConfigError(f"data.source='tfds' needs data.name; in {folder} there is: {', '.join(map(repr, _prepared(folder))) or 'nothing'}")
+    import tensorflow_datasets as tfds  # here because it takes half a second that other sources need not pay
+
+    builder = _builder(tfds, config.name, folder)
+    _check_format(builder, config.name)
+    image_key, label_key = _features(tfds, builder)
+    names = our_split(list(builder.info.splits), f"tfds data set {config.name!r}")
+    sources = {ours: _data_source(tfds, builder, name, image_key) for name, ours in names.items()}
+    classes = tuple(builder.info.features[label_key].names)
+    labels = {split: _labels(source, label_key, classes, f"tfds data set {config.name!r}, {split}") for split, source in sources.items()}
+    details = {"layout": "|".join(names), "name": builder.info.full_name, "image feature": image_key, "label feature": label_key}
+    left_out = [{"file": f"split {name!r}", "why": f"not one of {', '.join(SPLIT_NAMES)}"} for name in builder.info.splits if name not in names]
+    return _rows(f"{folder}/{config.name}", sources, labels, classes, image_key, details, left_out)
+
+
+def _prepared(folder: Path) -> list[str]:
+    """Names of the data sets below a data_dir."""
+    return sorted({path.relative_to(folder).parts[0] for path in folder.glob("*/**/dataset_info.json")})
+
+
+def _builder(tfds: Any, name: str, folder: Path) -> Any:
+    base = name.split("/")[0].split(":")[0]
+    prepared = _prepared(folder)
+    if base not in prepared:
+        hint = did_you_mean(base, prepared) if prepared else "the folder holds no prepared data set"
+        raise DataError(f"data.name={name!r}: no such tensorflow-datasets data set in {folder}: {hint}")
+    try:
+        builder = tfds.builder(name, data_dir=folder, try_gcs=False)
+    except (ValueError, OSError, tfds.core.DatasetNotFoundError) as error:
+        raise DataError(f"data.name={name!r} cannot be opened in {folder}: {str(error).splitlines()[0]}") from error
+    if not builder.data_path.exists():
+        raise DataError(f"data.name={name!r}: {builder.data_path} is not there; prepare the data set first (ftjax downloads nothing)")
+    return builder
+
+
+def _check_format(builder: Any, name: str) -> None:
+    found = builder.info.file_format.value
+    if found != "array_record":
+        why = (
+            "tensorflow-datasets 4.9.10 loses rows in parquet files without saying so"
+            if found == "parquet"
+            else "only array_record can be read without TensorFlow"
+        )
+        raise DataError(f"data.name={name!r} is stored as {found}: {why}. Prepare it again with tfds.builder({name!r}, file_format='array_record')")
+
+
+def _features(tfds: Any, builder: Any) -> tuple[str, str]:
+    """Keys of the image and of the label."""
+    features = builder.info.features
+    given = builder.info.supervised_keys or ()
+    keys = []
+    for kind, what in ((tfds.features.Image, "Image"), (tfds.features.ClassLabel, "ClassLabel")):
+        found = [key for key, feature in features.items() if isinstance(feature, kind)]
+        preferred = [key for key in found if key in given] or found
+        if len(preferred) != 1:
+            raise DataError(
+                f"{builder.info.full_name} has {len(found)} {what} features ({', '.join(found) or 'none'}) among {', '.join(features)}; one is needed"
+            )
+        keys.append(preferred[0])
+    return keys[0], keys[1]
+
+
+def _data_source(tfds: Any, builder: Any, split: str, image_key: str) -> Sequence[Any]:
+    """Random access to a split, images left encoded."""
+    source = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
+    expected = builder.info.splits[split].num_examples
+    if len(source) != expected:
+        raise DataError(f"{builder.info.full_name}: split {split!r} holds {len(source)} records, but its description says {expected}; prepare it again")
+    return source
+
+
+def _labels(source: Sequence[Any], key: str, classes: Sequence[str], where: str) -> np.ndarray:
+    labels = np.array([int(source[row][key]) for row in range(len(source))], np.int64)
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        raise DataError(f"{where}: label {labels[wrong[0]]} at row {wrong[0]} is out of range; {len(classes)} classes allow 0 to {len(classes) - 1}")
+    return labels.astype(np.int32)
+
+
+def _rows(
+    where: str,
+    sources: dict[str, Sequence[Any]],
+    labels: dict[str, np.ndarray],
+    classes: tuple[str, ...],
+    image_key: str,
+    details: dict[str, str],
+    left_out: list[dict[str, str]],
+) -> Rows:
+    names = [(split, row) for split, source in sources.items() for row in range(len(source))]
+    return Rows(
+        where=where,
+        ids=tuple(f"{split}/{row:06d}" for split, row in names),
+        labels=np.concatenate(list(labels.values())),
+        splits=tuple(split for split, _ in names),
+        classes=classes,
+        read=lambda index: sources[names[index][0]][names[index][1]][image_key],
+        ignored=tuple(left_out),
+        details=details,
+    )
