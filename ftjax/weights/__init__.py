@@ -1,1 +1,12 @@
-"""weights"""
+"""Pretrained weights in and out: open a file, recognise what it holds, plan where every leaf comes from, and only then load.
+
+`open_weights -> recognise -> plan -> LoadPlan.apply`; `save_safetensors` is the way back. Nothing read is ever run.
+"""
+
+from ftjax.weights.load_plan import LoadPlan, LoadRow
+from ftjax.weights.maps.base import Recognised
+from ftjax.weights.opening import builtin_names, open_weights
+from ftjax.weights.planning import plan
+from ftjax.weights.recognition import recognise
+from ftjax.weights.saving import save_safetensors
+from ftjax.weights.source import Source

@@ -1,0 +1,132 @@
+"""The load plan: what becomes of every tensor of a file and where every leaf of the model comes from, decided before anything moves.
+
+`planning.py` makes one; this file says what it is, carries it out and writes it down (`load.json`).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from ftjax.errors import WeightsError
+from ftjax.weights.maps.base import Conversion
+from ftjax.weights.resize import Grid, resize_positions
+from ftjax.weights.source import Source
+
+Action = Literal["loaded", "converted", "resized", "initialised"]
+ACTIONS: tuple[Action, ...] = ("loaded", "converted", "resized", "initialised")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadRow:
+    """Where one leaf of the model comes from; `source` is None for an initialised one."""
+
+    target: str
+    shape: tuple[int, ...]
+    source: str | None
+    source_shape: tuple[int, ...] | None
+    action: Action
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """How one leaf is made from its tensor: change the layout, perhaps resize from one grid to another, change the type."""
+
+    source: str
+    conversion: Conversion
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    grids: tuple[Grid, Grid] | None = None
+
+    def read(self, source: Source) -> np.ndarray:
+        """The leaf's values.
+
+        Raises:
+          WeightsError: the tensor cannot be read, or holds a number that is not finite in the leaf's type.
+        """
+        array = self.conversion.apply(source.tensors[self.source])
+        if self.grids is not None:
+            array = resize_positions(array, *self.grids)
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(array, dtype=self.dtype)
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise WeightsError(f"{source.location}: {self.source!r} holds {bad} of {array.size} numbers that are not finite as {self.dtype}")
+        return array.reshape(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadPlan:
+    """Every leaf of the model (`rows`) and every tensor of the file that is left out (`ignored`), with the reason."""
+
+    source: Source = dataclasses.field(repr=False)
+    name_map: str
+    rows: tuple[LoadRow, ...]
+    ignored: tuple[tuple[str, str], ...]
+    transfers: Mapping[str, Transfer] = dataclasses.field(repr=False)
+
+    def apply(self, initial: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Carry the plan out: every leaf by its path, read one tensor at a time.
+
+        Args:
+          initial: a freshly initialised model; only its initialised leaves are used.
+
+        Raises:
+          WeightsError: `initial` has other paths than the plan, or a tensor cannot be read or is not finite.
+        """
+        odd = sorted(initial.keys() ^ {row.target for row in self.rows})
+        if odd:
+            raise WeightsError(f"{self.source.location}: the plan was made for another model; they differ in {', '.join(odd[:5])}")
+        return {row.target: np.asarray(initial[row.target]) if row.source is None else self.transfers[row.target].read(self.source) for row in self.rows}
+
+    def verify(self) -> None:
+        """Read every tensor once and keep none.
+
+        Raises:
+          WeightsError: a tensor cannot be read or is not finite.
+        """
+        for transfer in self.transfers.values():
+            transfer.read(self.source)
+
+    def counts(self) -> dict[str, int]:
+        """Leaves by action, and tensors ignored."""
+        actions = collections.Counter(row.action for row in self.rows)
+        return {**{action: actions[action] for action in ACTIONS}, "ignored": len(self.ignored)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of load.json."""
+        rows = [{**dataclasses.asdict(row), "shape": list(row.shape), "source_shape": row.source_shape and list(row.source_shape)} for row in self.rows]
+        return {
+            "source": self.source.location,
+            "format": self.source.format,
+            "sha256": self.source.sha256,
+            "name_map": self.name_map,
+            "metadata": dict(self.source.metadata),
+            "rows": rows,
+            "ignored": [{"source": name, "why": why} for name, why in self.ignored],
+            "summary": self.counts(),
+        }
+
+    def summary(self) -> str:
+        """One paragraph: the file, the counts, and the reason of everything that is not simply loaded."""
+        counts = self.counts()
+        numbers = ", ".join(f"{counts[action]} {action}" for action in (*ACTIONS, "ignored") if counts[action])
+        reasons = [row for row in self.rows if row.action in ("resized", "initialised")]
+        told = "".join(f" {row.target} is {row.action}: {row.why}." for row in reasons[:4])
+        more = f" {len(reasons) - 4} more are resized or initialised." if len(reasons) > 4 else ""
+        return f"{self.source.location} ({self.source.format}, {self.name_map} names, sha256 {self.source.sha256[:12]}): {numbers}.{told}{more}"
+
+    def lines(self) -> tuple[str, ...]:
+        """A table for the terminal, one line for each leaf and each ignored tensor."""
+        width = max((len(row.target) for row in self.rows), default=0)
+        table = [f"{row.target:<{width}}  {row.action:<11}  {'x'.join(map(str, row.shape)) or '()'}  {_origin(row)}".rstrip() for row in self.rows]
+        return (*table, *(f"{name}  ignored: {why}" for name, why in self.ignored))
+
+
+def _origin(row: LoadRow) -> str:
+    return " ".join(part for part in (f"<- {row.source}" if row.source else "", f"({row.why})" if row.why else "") if part)

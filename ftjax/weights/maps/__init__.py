@@ -1,0 +1,24 @@
+"""One table per kind of file that says which of its tensors becomes which leaf of a model."""
+
+from ftjax.weights.maps.mobilenet_keras import KERAS_MOBILENET_V2
+from ftjax.weights.maps.native import NATIVE
+from ftjax.weights.maps.resnet_flax import FLAX_PREACT_RESNET, FLAX_RESNET
+from ftjax.weights.maps.resnet_torch import CIFAR_TORCH_RESNET, TORCHVISION_RESNET
+from ftjax.weights.maps.vit_jax import BIG_VISION_VIT, VISION_TRANSFORMER_VIT
+from ftjax.weights.maps.vit_timm import TIMM_VIT
+
+NAME_MAPS = {
+    name_map.name: name_map
+    for name_map in (
+        NATIVE,
+        TIMM_VIT,
+        VISION_TRANSFORMER_VIT,
+        BIG_VISION_VIT,
+        TORCHVISION_RESNET,
+        CIFAR_TORCH_RESNET,
+        FLAX_RESNET,
+        FLAX_PREACT_RESNET,
+        KERAS_MOBILENET_V2,
+    )
+}
+"""Every table by its name, in the order in which a file is tried."""

@@ -1,0 +1,40 @@
+"""ftjax's own files: canonical paths, and the `ModelSpec` and `InputSpec` as JSON in the metadata."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ftjax.errors import WeightsError
+from ftjax.weights.maps.base import NameMap, Recognised
+from ftjax.weights.source import Source
+
+
+def _detect(source: Source) -> Recognised | None:
+    if source.metadata.get("format") != "ftjax":
+        return None
+    spec = _table(source, "spec", {"family", "options", "num_classes", "image_size"})
+    inputs = _table(source, "input", {"mean", "std", "interpolation", "crop_fraction"}) if "input" in source.metadata else None
+    try:
+        height, width = spec["image_size"]
+        return Recognised(str(spec["family"]), dict(spec["options"]), int(spec["num_classes"]), (int(height), int(width)), NATIVE.name, inputs)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{source.location}: the metadata 'spec' is not a model: {error}") from None
+
+
+def _table(source: Source, key: str, fields: set[str]) -> dict[str, Any]:
+    """The JSON table under a key of the metadata.
+
+    Raises:
+      WeightsError: it is missing, not JSON, or has other fields.
+    """
+    try:
+        value = json.loads(source.metadata.get(key, "null"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{source.location}: the metadata {key!r} is not JSON: {error}") from None
+    if not isinstance(value, dict) or value.keys() != fields:
+        raise WeightsError(f"{source.location}: a file of ftjax has metadata {key!r} with {', '.join(sorted(fields))}; found {str(value)[:80]}")
+    return value
+
+
+NATIVE = NameMap("ftjax", _detect, None)
