@@ -34,10 +34,13 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint import v1
 
 from ftjax.errors import CheckpointError
 from ftjax.training.checkpoint_record import DamagedError, bytes_of, check_fits, checksum, compare, make_record, named_arrays, parts
+
+ocp: Any = v1
+"""Orbax's annotations know neither flat dicts of arrays nor plain paths."""
 
 _STEP = re.compile(r"(\d+)(\.superseded)?")
 _LEFTOVER = re.compile(r"\d+(\.deleted|\.orbax-checkpoint-tmp.*)")
@@ -273,10 +276,10 @@ def _read_record(path: Path, step: int) -> dict[str, Any]:
     """The record of a step, or DamagedError."""
     try:
         stored = ocp.metadata(path).custom_metadata
-        record, checksum = stored["ftjax"], stored["sha256"]
+        record, expected = stored["ftjax"], stored["sha256"]
     except Exception as error:
         raise DamagedError(f"its metadata cannot be read ({_reason(error)})") from error
-    if checksum(record) != checksum or record["step"] != step:
+    if checksum(record) != expected or record["step"] != step:
         raise DamagedError("its metadata does not match its checksum")
     return record
 

@@ -78,7 +78,8 @@ def _terms(word: Any, position: Any, seed: int) -> tuple[Any, Any]:
 
 def _mesh_of(array: jax.Array) -> Mesh | None:
     """The mesh that the array is spread over, if it is."""
-    return array.sharding.mesh if isinstance(array.sharding, NamedSharding) else None
+    mesh = array.sharding.mesh if isinstance(array.sharding, NamedSharding) else None
+    return mesh if isinstance(mesh, Mesh) else None
 
 
 @functools.cache
