@@ -21,6 +21,11 @@ EVERYTHING: Rules = ((".*", 1.0),)
 """The table of full fine-tuning, and what an open `coefficient.rules` means."""
 
 
+def coefficient_rules(config: Config) -> Rules:
+    """The coefficient's rules; `EVERYTHING` where the configuration leaves them open."""
+    return EVERYTHING if config.coefficient.rules is None else config.coefficient.rules
+
+
 def default_hyper(config: Config) -> Hyper:
     """The configured hyperparameters as arrays.
 
@@ -50,7 +55,7 @@ def default_hyper(config: Config) -> Hyper:
     }
     # An explicit dtype makes the arrays strongly typed: replacing one by a computed value cannot retrace.
     hyper: Hyper = {name: jnp.array(value, dtype=float) for name, value in numbers.items()}
-    hyper["coefficient"] = tuple(jnp.array(1.0, dtype=float) for _ in coefficient.rules or EVERYTHING)
+    hyper["coefficient"] = tuple(jnp.array(1.0, dtype=float) for _ in coefficient_rules(config))
     hyper["seed"] = jnp.array(config.seed % 2**32, dtype=jnp.uint32)
     return hyper
 

@@ -1,6 +1,7 @@
 r"""Ordered rules `(path pattern, value)`: how a few lines of a configuration give every parameter its coefficient.
 
-First line of the law: `c(path, step)` starts here. A pattern is a regular expression for the whole path and the first match wins.
+First line of the law: `c(path, step)` starts here. A pattern is a regular expression for the whole path, or `group:` and one for the whole name of
+the path's group (`group:stem|block_0`), which means the same in every model family. The first match wins.
 Every rule must apply somewhere and every path must be covered; what would silently do nothing is an error that says so.
 """
 
@@ -8,21 +9,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 from ftjax.config import Rules, Value
 from ftjax.errors import ConfigError, did_you_mean
 
+GROUP = "group:"
 
-def resolve_rules(rules: Rules, paths: Iterable[str], what: str) -> dict[str, tuple[int, Value]]:
+
+def resolve_rules(rules: Rules, paths: Iterable[str], what: str, group_of: Callable[[str], str] | None = None) -> dict[str, tuple[int, Value]]:
     """The rule that each path obeys.
 
     Args:
-      rules: ordered `(pattern, value)`; a pattern matches a whole path (`re.fullmatch`).
+      rules: ordered `(pattern, value)`; a pattern matches a whole path (`re.fullmatch`), or after `group:` a whole group.
       paths: every path of the tree.
       what: the key of the configuration, for messages.
+      group_of: group of a path; without it there are no groups.
 
     Returns:
       `{path: (index of the rule, its value)}` in the order of `paths`.
@@ -34,9 +38,9 @@ def resolve_rules(rules: Rules, paths: Iterable[str], what: str) -> dict[str, tu
     >>> resolve_rules(((r"head/.*", 1.0), (r".*", 0)), ["stem/kernel", "head/kernel"], "coefficient.rules")
     {'stem/kernel': (1, 0), 'head/kernel': (0, 1.0)}
     """
-    paths = list(paths)
-    matched = [_matches(rule, index, paths, what) for index, rule in enumerate(rules)]
-    winner = {path: next((index for index, taken in enumerate(matched) if path in taken), None) for path in paths}
+    groups = {path: group_of(path) if group_of else "" for path in paths}
+    matched = [_matches(rule, index, groups, what) for index, rule in enumerate(rules)]
+    winner = {path: next((index for index, taken in enumerate(matched) if path in taken), None) for path in groups}
     for index in range(len(rules)):
         if index not in winner.values():
             raise ConfigError(_shadowed(rules, index, matched, what))
@@ -51,25 +55,28 @@ def is_zero(value: Any) -> bool:
     return isinstance(value, Real) and value == 0
 
 
-def _matches(rule: tuple[str, Value], index: int, paths: list[str], what: str) -> set[str]:
-    """All paths that one rule matches, earlier rules or not, after checking the rule itself."""
+def _matches(rule: tuple[str, Value], index: int, groups: Mapping[str, str], what: str) -> set[str]:
+    """All paths that one rule matches by themselves or by their group, earlier rules or not, after checking the rule itself."""
     pattern, value = rule
     where = f"{what}: rule {index + 1} {pattern!r}"
     _check_value(value, where)
+    by_group = pattern.startswith(GROUP)
     try:
-        compiled = re.compile(pattern)
+        # The prefix is no part of the expression: in `group:a|b` it belongs to both.
+        compiled = re.compile(pattern.removeprefix(GROUP))
     except re.error as error:
         raise ConfigError(f"{where} is not a regular expression: {error}") from error
-    found = {path for path in paths if compiled.fullmatch(path)}
+    found = {path for path, group in groups.items() if compiled.fullmatch(group if by_group else path)}
     if not found:
-        raise ConfigError(f"{where} matches no parameter; {did_you_mean(pattern, _patterns_near(paths), show=6)}")
+        near = {GROUP + group for group in groups.values()} if by_group else _patterns_near(groups)
+        raise ConfigError(f"{where} matches no parameter; {did_you_mean(pattern, near, show=6)}")
     return found
 
 
 def _check_value(value: Value, where: str) -> None:
     """A number >= 0, or a schedule of such numbers that is somewhere above 0."""
-    scheduled = isinstance(value, Sequence) and not isinstance(value, str)
-    numbers = [point[-1] if isinstance(point, Sequence) and point else point for point in value] if scheduled else [value]
+    scheduled = isinstance(value, (tuple, list))
+    numbers = [point[-1] if isinstance(point, (tuple, list)) and point else point for point in value] if scheduled else [value]
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, Real):
             raise ConfigError(f"{where} has value {number!r}; a value is a number or a schedule (('10%', 1.0), ...)")
@@ -85,11 +92,11 @@ def _shadowed(rules: Rules, index: int, matched: list[set[str]], what: str) -> s
     return f"{what}: rule {index + 1} {rules[index][0]!r} never applies: {_listed(before)} before it takes all it matches; move it up or delete it"
 
 
-def _patterns_near(paths: list[str]) -> set[str]:
+def _patterns_near(paths: Iterable[str]) -> set[str]:
     """Patterns that would match: every path, everything below a prefix, everything with a last part."""
     parts = [path.split("/") for path in paths]
     below = {"/".join([*path[:depth], ".*"]) for path in parts for depth in range(1, len(path))}
-    return {*paths, *below, *(f".*/{path[-1]}" for path in parts)}
+    return {*map("/".join, parts), *below, *(f".*/{path[-1]}" for path in parts)}
 
 
 def _listed(names: Sequence[str], show: int = 8) -> str:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ftjax.coefficients.hyper import EVERYTHING, Hyper, default_hyper
+from ftjax.coefficients.hyper import Hyper, coefficient_rules, default_hyper
 from ftjax.coefficients.rules import is_zero, resolve_rules
 from ftjax.coefficients.schedules import Schedule, evaluate, on_clock
 from ftjax.config import Config, Rules, Value
@@ -130,9 +130,9 @@ def build_table(config: Config, shapes: Mapping[str, tuple[int, ...]], groups: S
     """
     if clock.total_steps is None:
         raise ValueError("a table needs the length of the run: Clock.total_steps")
-    rules = config.coefficient.rules or EVERYTHING
-    values = resolve_rules(rules, shapes, "coefficient.rules")
-    decays = _decays(config.coefficient.decay_rules, shapes)
+    rules = coefficient_rules(config)
+    values = resolve_rules(rules, shapes, "coefficient.rules", group_of)
+    decays = _decays(config.coefficient.decay_rules, shapes, group_of)
     exponents = depths(groups)
     rows = []
     for path, shape in shapes.items():
@@ -157,13 +157,12 @@ def build_table(config: Config, shapes: Mapping[str, tuple[int, ...]], groups: S
     return Table(rows=tuple(rows), groups=tuple(groups), total_steps=clock.total_steps, hyper=jax.tree.map(float, default_hyper(config)))
 
 
-def _decays(rules: Rules | None, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[Value, str]]:
+def _decays(rules: Rules | None, shapes: Mapping[str, tuple[int, ...]], group_of: Callable[[str], str]) -> dict[str, tuple[Value, str]]:
     """Multiplier of weight decay and its reason, by path: the rules, or matrices and filters yes, vectors and tokens no (as MAE, timm)."""
-    if rules is not None:
-        return {
-            path: (value, f"rule {index + 1} {rules[index][0]!r}") for path, (index, value) in resolve_rules(rules, shapes, "coefficient.decay_rules").items()
-        }
-    return {path: _usual_decay(path, shape) for path, shape in shapes.items()}
+    if rules is None:
+        return {path: _usual_decay(path, shape) for path, shape in shapes.items()}
+    resolved = resolve_rules(rules, shapes, "coefficient.decay_rules", group_of)
+    return {path: (value, f"rule {index + 1} {rules[index][0]!r}") for path, (index, value) in resolved.items()}
 
 
 def _usual_decay(path: str, shape: tuple[int, ...]) -> tuple[float, str]:

@@ -1,0 +1,72 @@
+"""Schedules: functions of a traced step with the published shapes, refused where they could never act."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftjax.coefficients.schedules import evaluate, learning_rate_shape, on_clock
+from ftjax.config import OptimizerConfig
+from ftjax.durations import Clock
+from ftjax.errors import ConfigError
+
+CLOCK = Clock(batch_size=10, examples_per_epoch=100, total_steps=100)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 2)), min_size=1, max_size=5, unique_by=lambda point: point[0]).map(sorted))
+def test_points_are_interpolated_as_numpy_does(points: list[tuple[int, float]]) -> None:
+    steps = np.arange(60)
+    expected = np.interp(steps, [step for step, _ in points], [value for _, value in points])
+    np.testing.assert_allclose(evaluate(tuple(points), jnp.asarray(steps)), expected, atol=1e-6)
+
+
+def test_a_jump_is_exact_on_both_sides() -> None:
+    schedule = on_clock((("0%", 0.0), ("20%", 0.0), ("20%", 1.0)), CLOCK, "c")
+    assert evaluate(schedule, jnp.array([0, 19, 20, 99])).tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_one_compilation_serves_every_step() -> None:
+    traces = []
+    run = jax.jit(lambda step: traces.append(1) or evaluate(((0, 0.0), (4, 1.0)), step))
+    assert [float(run(step)) for step in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("value", [(("0%", 0.0), ("100%", 0.0), ("100%", 1.0)), (("200 steps", 0.0), ("300 steps", 1.0))])
+def test_a_schedule_that_starts_after_the_run_is_refused(value: tuple) -> None:
+    with pytest.raises(ConfigError, match=r"^c: the schedule .* is never above 0 in the 100 steps of this run; write the number 0 to freeze$"):
+        on_clock(value, CLOCK, "c")
+
+
+def test_a_schedule_above_zero_only_between_its_points_is_kept() -> None:
+    schedule = on_clock((("0 steps", 0.0), ("10 steps", 1.0), ("10 steps", 0.0)), CLOCK, "c")
+    assert float(evaluate(schedule, jnp.array(9))) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+def test_the_learning_rate_never_wastes_a_step(name: str) -> None:
+    shape = learning_rate_shape(OptimizerConfig(schedule=name, warmup="10%"), CLOCK)
+    factors = np.array([shape(jnp.array(step)) for step in range(100)])
+    assert factors.min() > 0
+    assert factors.argmax() == 10
+    assert factors[10] == 1
+    assert np.all(np.diff(factors[:11]) > 0)
+    assert np.all(np.diff(factors[10:]) <= 0)
+    assert float(shape(jnp.array(100))) == pytest.approx(1.0 if name == "constant" else 0.0, abs=1e-7)
+
+
+def test_the_decays_are_those_of_optax() -> None:
+    steps = jnp.arange(100)
+    cosine = jax.vmap(learning_rate_shape(OptimizerConfig(schedule="cosine", warmup="0 steps"), CLOCK))(steps)
+    np.testing.assert_allclose(cosine, jax.vmap(optax.cosine_decay_schedule(1.0, 100))(steps), atol=1e-6)
+    linear = jax.vmap(learning_rate_shape(OptimizerConfig(schedule="linear", warmup="20 steps"), CLOCK))(steps)
+    np.testing.assert_allclose(linear[20:], jax.vmap(optax.linear_schedule(1.0, 0.0, 80))(steps[:80]), atol=1e-6)
+
+
+def test_a_warmup_as_long_as_the_run_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^optimizer.warmup: '10 epochs' is 100 steps of a run of 100; it must end before the run does$"):
+        learning_rate_shape(OptimizerConfig(warmup="10 epochs"), CLOCK)
