@@ -33,8 +33,8 @@ class Split:
     """
 
     ids: tuple[str, ...]
-    labels: Int32[np.ndarray, "rows"]
-    images: Callable[[Int[np.ndarray, "k"]], UInt8[np.ndarray, "k h w 3"]]
+    labels: Int32[np.ndarray, " rows"]
+    images: Callable[[Int[np.ndarray, " k"]], UInt8[np.ndarray, "k h w 3"]]
     rejected: tuple[Mapping[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Rows:
 
     where: str
     ids: tuple[str, ...]
-    labels: Int32[np.ndarray, "rows"]
+    labels: Int32[np.ndarray, " rows"]
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     read: Callable[[int], bytes | np.ndarray]
@@ -82,8 +82,8 @@ class InMemory:
     """Pixels that lie decoded in memory; `rows[i]` is where row i of the split lies in `pixels`."""
 
     pixels: UInt8[np.ndarray, "all h w 3"]
-    rows: Int[np.ndarray, "rows"]
+    rows: Int[np.ndarray, " rows"]
 
-    def __call__(self, indices: Int[np.ndarray, "k"]) -> UInt8[np.ndarray, "k h w 3"]:
+    def __call__(self, indices: Int[np.ndarray, " k"]) -> UInt8[np.ndarray, "k h w 3"]:
         """Copy the pixels of these rows."""
         return self.pixels[self.rows[indices]]

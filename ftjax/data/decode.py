@@ -1,7 +1,7 @@
 """A file's bytes to RGB pixels: strict, bounded, and the same on every machine.
 
-JPEG goes through simplejpeg (libjpeg-turbo, the same pixels as Pillow's and three times as fast, and damaged data are errors), PNG and WebP through
-Pillow. What the content says counts, not the suffix. Colour profiles are not applied, as in timm and torchvision; EXIF orientation is.
+JPEG goes through simplejpeg (libjpeg-turbo: the same pixels as Pillow's, faster, and damaged data are errors), PNG, WebP and CMYK through Pillow.
+What the content says counts, not the suffix. Colour profiles are not applied, as in timm and torchvision; EXIF orientation is.
 """
 
 from __future__ import annotations
@@ -15,18 +15,12 @@ import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from ftjax.data.exif import UnreadableExif, jpeg_exif, orientation, upright
 from ftjax.errors import DataError
 
-_ORIENTATION = 274
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NAMES = {"1": "black and white", "L": "grey", "LA": "grey", "P": "palette", "CMYK": "CMYK"}
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, IndexError, KeyError, TypeError, MemoryError)
 """What Pillow and simplejpeg raise on damaged files."""
 
@@ -54,12 +48,9 @@ def decode(data: bytes | np.ndarray, max_pixels: int) -> Decoded:
     """
     if isinstance(data, np.ndarray):
         return _from_array(data, max_pixels)
-    image = _open(data)
-    _check_size(image.width, image.height, max_pixels)
-    try:
-        return _decode_opened(image, data)
-    except _DAMAGE as error:
-        raise DataError(f"damaged {image.format} file: {error}") from error
+    if data.startswith(_JPEG):
+        return _from_jpeg(data, max_pixels)
+    return _by_pillow(data, max_pixels)
 
 
 def _from_array(pixels: np.ndarray, max_pixels: int) -> Decoded:
@@ -70,14 +61,42 @@ def _from_array(pixels: np.ndarray, max_pixels: int) -> Decoded:
     return Decoded(np.repeat(grey, 3, axis=-1), ("grey",))
 
 
+def _from_jpeg(data: bytes, max_pixels: int) -> Decoded:
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=True)
+    except _DAMAGE as error:
+        if "subsampling" in str(error):  # legal but rare; turbojpeg's own interface has no name for it, libjpeg reads it
+            return _by_pillow(data, max_pixels)
+        raise DataError(f"damaged header of a JPEG file: {error}") from error
+    _check_size(int(width), int(height), max_pixels)
+    if space in ("CMYK", "YCCK"):
+        return _by_pillow(data, max_pixels)
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except _DAMAGE as error:
+        raise DataError(f"damaged JPEG file: {error}") from error
+    return _upright(pixels, jpeg_exif(data), ["grey"] if space == "Gray" else [])
+
+
+def _by_pillow(data: bytes, max_pixels: int) -> Decoded:
+    image = _open(data)
+    _check_size(image.width, image.height, max_pixels)
+    try:
+        pixels, notes = _to_rgb(image)
+    except _DAMAGE as error:
+        raise DataError(f"damaged {image.format} file: {error}") from error
+    exif = jpeg_exif(data) if image.format == "JPEG" else image.info.get("exif", b"")
+    return _upright(pixels, exif, notes)
+
+
 def _open(data: bytes) -> Image.Image:
-    """Read the header only. `Image.open` is left aside because its size limit is a global warning; ours follows in `decode`."""
+    """Read the header only. `Image.open` is left aside because its size limit is a global warning; ours follows."""
     if not data:
         raise DataError("empty file (0 bytes)")
     try:
-        if data.startswith(b"\xff\xd8\xff"):
+        if data.startswith(_JPEG):
             return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        if data.startswith(_PNG):
             return PngImagePlugin.PngImageFile(io.BytesIO(data))
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
@@ -93,44 +112,30 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise DataError(f"{width} x {height} pixels: nothing to see")
 
 
-def _decode_opened(image: Image.Image, data: bytes) -> Decoded:
-    orientation, notes = _orientation(image)
-    if getattr(image, "n_frames", 1) > 1 and image.format != "JPEG":
-        notes.append("animation (first frame)")
-    if image.format == "JPEG" and image.mode in ("RGB", "L"):
-        notes += ["grey"] if image.mode == "L" else []
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    else:
-        pixels = _by_pillow(image, notes)
-    if orientation in _TURNS:
-        notes.append("EXIF orientation")
-        pixels = np.asarray(Image.fromarray(pixels).transpose(_TURNS[orientation]))
-    return Decoded(pixels, tuple(notes))
-
-
-def _orientation(image: Image.Image) -> tuple[int, list[str]]:
-    """The EXIF orientation 1 to 8; a tag block that cannot be read does not make the pixels unusable, so it is only noted."""
-    if "exif" not in image.info:
-        return 1, []
+def _upright(pixels: UInt8[np.ndarray, "h w 3"], exif: bytes, notes: list[str]) -> Decoded:
+    """Apply the orientation; a block that cannot be read does not make the pixels unusable, so it is only noted."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1)), []
-    except _DAMAGE:
-        return 1, ["unreadable EXIF (ignored)"]
+        turned = orientation(exif)
+    except UnreadableExif:
+        return Decoded(pixels, (*notes, "unreadable EXIF (ignored)"))
+    if turned == 1:
+        return Decoded(pixels, tuple(notes))
+    return Decoded(upright(pixels, turned), (*notes, "EXIF orientation"))
 
 
-def _by_pillow(image: Image.Image, notes: list[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels of any mode as RGB; appends to `notes` what was converted."""
-    if ";16" in str(image.tile):
+def _to_rgb(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
+    """Pixels of any mode as RGB, and what was converted."""
+    notes = ["animation (first frame)"] if getattr(image, "n_frames", 1) > 1 else []
+    if ";16" in str(getattr(image, "tile", "")):
         notes.append("16-bit")
     image.load()
     if image.mode.startswith("I"):
         grey = (np.clip(np.asarray(image), 0, 65535).astype(np.uint32) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
-    named = {"1": "black and white", "L": "grey", "LA": "grey", "P": "palette", "CMYK": "CMYK"}
-    if image.mode in named:
-        notes.append(named[image.mode])
+        return np.repeat(grey[..., None], 3, axis=-1), notes
+    if image.mode in _NAMES:
+        notes.append(_NAMES[image.mode])
     if image.has_transparency_data:
         notes.append("transparency (over white)")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image.convert("RGB")), notes

@@ -41,7 +41,7 @@ def batch_at(split: Split, step: int, batch_size: int, seed: int) -> Batch:
 
 
 @functools.lru_cache(maxsize=8)
-def permutation(rows: int, seed: int, epoch: int) -> Int[np.ndarray, "rows"]:
+def permutation(rows: int, seed: int, epoch: int) -> Int[np.ndarray, " rows"]:
     """The order of one epoch: the argsort of `rows` raw words of the counter-based generator Philox4x64 keyed by (seed, epoch).
 
     NumPy keeps a bit generator's raw stream the same for ever, unlike `Generator.permutation`.
@@ -70,7 +70,7 @@ def eval_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Ba
     return _prepared(batch, 0, -(-len(split) // batch_size), workers)
 
 
-def _batch(split: Split, rows: Int[np.ndarray, "batch"]) -> Batch:
+def _batch(split: Split, rows: Int[np.ndarray, " batch"]) -> Batch:
     labels = split.labels[rows].astype(np.int32)
     return {"image": split.images(rows), "label": labels, "weight": np.ones(len(rows), np.float32), "id": rows.astype(np.int32)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,6 @@ def _files(path: str | Path) -> list[tuple[str, Path]]:
 def _check_names(names: Sequence[str], given: Sequence[str | Path]) -> None:
     if not names:
         raise DataError(f"there is no image ({', '.join(SUFFIXES)}) in {', '.join(map(str, given)) or 'an empty list of paths'}")
-    twice = sorted({name for name, after in zip(names, names[1:]) if name == after})
+    twice = sorted({name for name, after in itertools.pairwise(names) if name == after})
     if twice:
         raise DataError(f"two images have the same id {twice[0]!r}; give the folder that holds both, or predict them apart")

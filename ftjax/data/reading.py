@@ -33,7 +33,7 @@ class Inspection:
     pixels: UInt8[np.ndarray, "rows h w 3"] | None
     """All images in the model's format, or None where they do not fit into the cache."""
 
-    def good(self) -> Int[np.ndarray, "good"]:
+    def good(self) -> Int[np.ndarray, " good"]:
         """The rows that can be read."""
         return np.array([row for row, digest in enumerate(self.hashes) if digest is not None], np.int64)
 
@@ -45,10 +45,10 @@ class OnDemand:
     source: Rows
     image: ImageFormat
     max_pixels: int
-    rows: Int[np.ndarray, "rows"]
+    rows: Int[np.ndarray, " rows"]
     patience: float = PATIENCE
 
-    def __call__(self, indices: Int[np.ndarray, "k"]) -> UInt8[np.ndarray, "k h w 3"]:
+    def __call__(self, indices: Int[np.ndarray, " k"]) -> UInt8[np.ndarray, "k h w 3"]:
         """Decode these rows.
 
         Raises:
@@ -117,7 +117,7 @@ def inspect(
     return Inspection(tuple(hashes), dict(sorted(rejected.items())), dict(sorted(conversions.items())), pixels)
 
 
-def images_of(source: Rows, inspection: Inspection, rows: Int[np.ndarray, "rows"], image: ImageFormat, max_pixels: int) -> InMemory | OnDemand:
+def images_of(source: Rows, inspection: Inspection, rows: Int[np.ndarray, " rows"], image: ImageFormat, max_pixels: int) -> InMemory | OnDemand:
     """The `images` of a split that holds these rows."""
     if inspection.pixels is not None:
         return InMemory(inspection.pixels, rows)

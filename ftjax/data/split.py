@@ -30,7 +30,7 @@ def complete_splits(rows: Rows, hashes: Sequence[bytes | None], members: Members
     """
     fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
     missing = [split for split in fractions if split not in rows.splits]
-    origins = {split: "given by the data" for split in ("train", *fractions)}
+    origins = dict.fromkeys(("train", *fractions), "given by the data")
     members = dict(members)
     for position, split in enumerate(missing):
         pool = members["train"]
@@ -52,7 +52,7 @@ def complete_splits(rows: Rows, hashes: Sequence[bytes | None], members: Members
 
 def take(
     ids: Sequence[str], classes: Sequence[str], copies: Sequence[bytes | None], fraction: float, *, seed: int, purpose: str, leave: int = 1
-) -> Bool[np.ndarray, "rows"]:
+) -> Bool[np.ndarray, " rows"]:
     """Which rows go to the new split: of a class with n rows, `fraction * n` rounded, at least 1, while `leave` different images stay.
 
     Args:
@@ -75,7 +75,8 @@ def take(
         groups = _groups(by_class[name], ids, copies, seed, purpose)
         if len(groups) <= leave:
             raise DataError(
-                f"class {name!r} has {len(groups)} different images to split into {leave + 1} parts ({purpose} is split off); add images or bring the splits as folders"
+                f"class {name!r} has {len(groups)} different images, too few to split {purpose} off ({leave + 1} are needed); "
+                f"add images or bring the splits as folders"
             )
         taken[_choose(groups, fraction, leave)] = True
     return taken
@@ -89,12 +90,14 @@ def _groups(rows: Sequence[int], ids: Sequence[str], copies: Sequence[bytes | No
     return sorted(groups.values(), key=lambda group: rank(purpose, seed, min(ids[row] for row in group)))
 
 
-def _choose(groups: list[list[int]], fraction: float, leave: int) -> Int[np.ndarray, "taken"]:
+def _choose(groups: list[list[int]], fraction: float, leave: int) -> Int[np.ndarray, " taken"]:
     """Whole groups, in order, while they fit; at least the smallest one."""
     total = sum(map(len, groups))
     target = int(np.clip(round(fraction * total), 1, total - leave))
-    chosen: list[list[int]] = []
+    chosen: list[int] = []
+    left = len(groups)
     for group in groups:
-        if len(chosen) < len(groups) - leave and sum(map(len, chosen)) + len(group) <= target:
-            chosen.append(group)
-    return np.array(sum(chosen or [min(groups, key=len)], []), np.int64)
+        if left > leave and len(chosen) + len(group) <= target:
+            chosen += group
+            left -= 1
+    return np.array(chosen or min(groups, key=len), np.int64)

@@ -7,7 +7,7 @@ change depends on neither its place in the batch nor its neighbours, on any numb
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from ftjax.data.image_format import ImageFormat
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
 Images = Float[Array, "batch h w 3"]
-Keys = Key[Array, "batch"]
+Keys = Key[Array, " batch"]
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in brightness (ITU-R BT.601), as in Pillow and torchvision."""
@@ -123,7 +123,7 @@ class Contrast:
 
 
 Augmentation = RandomResizedCrop | HorizontalFlip | Brightness | Contrast
-_AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {op.__name__: op for op in (RandomResizedCrop, HorizontalFlip, Brightness, Contrast)}
+_AUGMENTATIONS: dict[str, type[Augmentation]] = {op.__name__: op for op in (RandomResizedCrop, HorizontalFlip, Brightness, Contrast)}
 
 
 def augmentations(config: AugmentConfig) -> tuple[Augmentation, ...]:
@@ -146,7 +146,7 @@ class Preprocessing:
     normalize: Normalize
     augment: tuple[Augmentation, ...] = ()
 
-    def train(self, images: UInt8[Array, "batch h w 3"], key: Key[Array, ""], ids: Int[Array, "batch"], dtype: Any = jnp.float32) -> Images:
+    def train(self, images: UInt8[Array, "batch h w 3"], key: Key[Array, ""], ids: Int[Array, " batch"], dtype: Any = jnp.float32) -> Images:
         """Augmented and normalised training images. Operation k of example i draws from `fold_in(fold_in(key, i), k)`; give a new `key` each step.
 
         The draws are made in float32 whatever `dtype` is, so that training in float64 sees the same changes.
@@ -205,7 +205,7 @@ def _check_keys(value: Mapping[str, Any], allowed: tuple[str, ...], where: str) 
         raise DataError(f"{where}: the field {missing[0]!r} is missing")
 
 
-def _from_fields(kind: Callable[..., Any], value: Mapping[str, Any]) -> Any:
+def _from_fields(kind: type, value: Mapping[str, Any]) -> Any:
     names = tuple(field.name for field in dataclasses.fields(kind))
     _check_keys(value, names, f"preprocessing: {kind.__name__}")
     return kind(**{key: tuple(given) if isinstance(given, list) else given for key, given in value.items()})

@@ -117,7 +117,7 @@ def _check_labels(labels: np.ndarray, images: int, where: str) -> None:
         raise DataError(f"{where} is negative in {len(rows)} rows: {_some(rows)} (first: {labels[rows[0]]}); leave unlabelled rows out")
 
 
-def _classes(raw: Mapping[str, np.ndarray], names: np.ndarray | None, path: Path) -> tuple[dict[str, Int32[np.ndarray, "n"]], tuple[str, ...]]:
+def _classes(raw: Mapping[str, np.ndarray], names: np.ndarray | None, path: Path) -> tuple[dict[str, Int32[np.ndarray, " n"]], tuple[str, ...]]:
     """Labels as indices into class names: those in `classes`, or the sorted values themselves."""
     if len({"text" if labels.dtype.kind in "US" else "numbers" for labels in raw.values()}) > 1:
         raise DataError(f"{path}: the labels of some splits are numbers, of others text")
@@ -128,7 +128,7 @@ def _classes(raw: Mapping[str, np.ndarray], names: np.ndarray | None, path: Path
     return labels, tuple(_text(value) for value in values)
 
 
-def _named(raw: Mapping[str, np.ndarray], names: np.ndarray, path: Path) -> tuple[dict[str, Int32[np.ndarray, "n"]], tuple[str, ...]]:
+def _named(raw: Mapping[str, np.ndarray], names: np.ndarray, path: Path) -> tuple[dict[str, Int32[np.ndarray, " n"]], tuple[str, ...]]:
     classes = tuple(_text(name) for name in np.atleast_1d(names))
     if len(set(classes)) < len(classes):
         raise DataError(f"{path}: classes names a class twice")
