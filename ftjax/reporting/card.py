@@ -6,7 +6,9 @@ The card claims nothing that was not measured: a metric, baseline or origin that
 from __future__ import annotations
 
 import json
+import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -39,7 +41,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequen
     return "\n".join("| " + " | ".join(row) + " |" for row in (list(columns), rule, *rows))
 
 
-def _front_matter(result: Mapping[str, Any], name: str, source: Any, license_name: str) -> str:
+def _front_matter(result: Mapping[str, Any], model: str, name: str, source: Any, license_name: str) -> str:
     """YAML between dashes; every string is written as JSON, which YAML reads."""
     task = str(result.get("task", "classification"))
     test = mapping(mapping(result.get("splits")).get("test"))
@@ -49,11 +51,14 @@ def _front_matter(result: Mapping[str, Any], name: str, source: Any, license_nam
     lines.append("tags: " + json.dumps(["ftjax", "jax", "flax", "fine-tuned", task]))
     if isinstance(source, str) and source.startswith("hf://"):
         lines.append(f"base_model: {json.dumps(source.removeprefix('hf://'))}")
-    values = {metric: entry["value"] for metric, found in test.items() if wording.is_finite((entry := wording.entry(found))["value"])}
+    values = {metric: value for metric, found in test.items() if (value := wording.entry(found)["value"]) is not None and math.isfinite(value)}
     if values:
         metrics = [{"type": metric, "value": round(value, 6)} for metric, value in values.items()]
         results = [{"task": {"type": PIPELINES.get(task, task)}, "dataset": {"name": name, "type": name, "split": "test"}, "metrics": metrics}]
-        lines += ["metrics: " + json.dumps(list(values)), "model-index: " + json.dumps([{"name": name, "results": results}], ensure_ascii=False)]
+        lines += [
+            "metrics: " + json.dumps(list(values)),
+            "model-index: " + json.dumps([{"name": f"{model} fine-tuned on {name}", "results": results}], ensure_ascii=False),
+        ]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -104,9 +109,8 @@ def _data(data: Mapping[str, Any]) -> str:
     classes = [code(name) for name in listing(data.get("classes"))]
     shown = ", ".join(classes[:MOST_CLASSES]) + (f" and {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else "")
     left_out = len(listing(data.get("rejected")))
-    facts = [
-        f"Source {code(PurePath(str(data.get('source', 'unknown'))).name)}, images of {wording.shape(data.get('image_size'))} pixels, fingerprint {code(data.get('fingerprint', 'unknown'))}."
-    ]
+    source, fingerprint = PurePath(str(data.get("source", "unknown"))).name, data.get("fingerprint", "unknown")
+    facts = [f"Source {code(source)}, images of {wording.shape(data.get('image_size'))} pixels, fingerprint {code(fingerprint)}."]
     facts += [f"{left_out} file{'s' if left_out != 1 else ''} could not be used and {'are' if left_out != 1 else 'is'} not in it."] if left_out else []
     return "\n\n".join([table(["split", "rows"], splits, (1,)), f"{len(classes)} classes: {shown}.", " ".join(facts)])
 
@@ -114,7 +118,8 @@ def _data(data: Mapping[str, Any]) -> str:
 def _method(result: Mapping[str, Any], run: Run) -> str:
     """Method, length, and the coefficient of every group."""
     parameters = mapping(result.get("parameters"))
-    text = f"{escape(wording.method(result.get('method', 'unknown')))}, {wording.count(result.get('steps'))} steps, {wording.count(result.get('examples'))} examples, seed {result.get('seed', 'unknown')}."
+    length = f"{wording.count(result.get('steps'))} steps, {wording.count(result.get('examples'))} examples"
+    text = f"{escape(wording.method(result.get('method', 'unknown')))}, {length}, seed {result.get('seed', 'unknown')}."
     if parameters.get("total"):
         text += f" {wording.count(parameters.get('live'))} of {wording.count(parameters['total'])} parameters were trained."
     if result.get("best_step") is not None:
@@ -136,17 +141,18 @@ def _limits(result: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     return "\n".join(f"- {limit}" for limit in limits)
 
 
-def _usage(run_name: str) -> str:
+def _usage(workdir: str) -> str:
+    named = " ".join(wording.printable(workdir).split())
     return "\n".join(
         [
             "```bash",
-            f"python -m ftjax.main predict --workdir {run_name} --input photos/ --output predictions.jsonl",
+            f"python -m ftjax.main predict --workdir {shlex.quote(named)} --input photos/ --output predictions.jsonl",
             "```",
             "",
             "```python",
             "import ftjax",
             "",
-            f"predictions = ftjax.load({run_name!r}).predict(images)",
+            f"predictions = ftjax.load({json.dumps(named, ensure_ascii=False)}).predict(images)",
             "```",
         ]
     )
@@ -194,7 +200,7 @@ def card(
         ("Versions", ", ".join(versions) + "." if versions else "Not recorded."),
     ]
     body = [f"{'#' if place == 0 else '##'} {heading}\n\n{text}".rstrip() for place, (heading, text) in enumerate(sections)]
-    return "\n\n".join([_front_matter(result, dataset, source, license_name), *body]) + "\n"
+    return "\n\n".join([_front_matter(result, str(model), dataset, source, license_name), *body]) + "\n"
 
 
 def _spec(spec: Mapping[str, Any] | None) -> str:
@@ -202,7 +208,8 @@ def _spec(spec: Mapping[str, Any] | None) -> str:
     if not spec:
         return ""
     options = ", ".join(f"{escape(name)} {escape(wording.value(value))}" for name, value in mapping(spec.get("options")).items())
-    return f"Family {code(spec.get('family', 'unknown'))}{f' ({options})' if options else ''}, input of {wording.shape(spec.get('image_size'))} pixels, {wording.count(spec.get('num_classes'))} classes."
+    family = code(spec.get("family", "unknown")) + (f" ({options})" if options else "")
+    return f"Family {family}, input of {wording.shape(spec.get('image_size'))} pixels, {wording.count(spec.get('num_classes'))} classes."
 
 
 def write_card(workdir: str | Path, *, spec: Mapping[str, Any] | None = None, license_name: str = "unknown") -> Path:

@@ -54,6 +54,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """The position of `value`."""
         low, high, value = (math.log10(number) for number in (self.low, self.high, max(value, 1e-300))) if self.log else (self.low, self.high, value)
         return self.start + (value - low) / (high - low) * (self.stop - self.start)
 
@@ -66,7 +67,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten in `low..high`."""
     rough = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = min((factor * power for factor in (1, 2, 5, 10)), key=lambda size: abs(math.log(size / rough)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]
 
@@ -155,8 +156,8 @@ def _path(segment: Sequence[Point], x: Scale, y: Scale, series: Series) -> Marku
     if len(segment) == 1:
         return tag("circle", cx=x(segment[0][0]), cy=y(segment[0][1]), r=2.5, fill=series.colour)
     coordinates = "L".join(f"{_attribute(float(x(step)))} {_attribute(float(y(value)))}" for step, value in segment)
-    style = dict(stroke_linejoin="round", stroke_linecap="round", opacity=series.opacity if series.opacity < 1 else None)
-    return tag("path", d=f"M{coordinates}", fill="none", stroke=series.colour, stroke_width=series.width, **style)
+    opacity = series.opacity if series.opacity < 1 else None
+    return tag("path", d=f"M{coordinates}", fill="none", stroke=series.colour, stroke_width=series.width, stroke_linejoin="round", opacity=opacity)
 
 
 def _hover(series: Series, x: Scale, y: Scale, form: Format, drawable: Callable[[float], bool]) -> list[Markup]:
@@ -186,8 +187,7 @@ def grid(x: Scale, y: Scale, form: Format, xlabel: str = "step") -> list[Markup]
         height = y(value)
         drawn.append(tag("line", x1=x.start, x2=x.stop, y1=height, y2=height, class_="grid"))
         drawn.append(tag("text", form(value), x=x.start - 7, y=height + 3.8, class_="tick", text_anchor="end"))
-    for value in x.ticks(4):
-        drawn.append(tag("text", wording.count(value), x=x(value), y=y.start + 17, class_="tick", text_anchor="middle"))
+    drawn += [tag("text", wording.count(value), x=x(value), y=y.start + 17, class_="tick", text_anchor="middle") for value in x.ticks(4)]
     drawn.append(tag("line", x1=x.start, x2=x.stop, y1=y.start, y2=y.start, class_="baseline"))
     drawn.append(tag("text", xlabel, x=x.stop, y=y.start + 33, class_="tick", text_anchor="end"))
     return drawn

@@ -96,7 +96,7 @@ def _confusion_names(names: Sequence[str], left: float, top: float, size: float,
     for index, name in enumerate(names):
         across, down = left + (index + 0.5) * size, top + (index + 0.5) * size + 4
         drawn.append(tag("text", name, x=left - 7, y=down, class_="label ink", text_anchor="end"))
-        turn = dict(transform=f"rotate(-45 {across:.1f} {top - 7:.1f})") if slanted else dict(text_anchor="middle")
+        turn = {"transform": f"rotate(-45 {across:.1f} {top - 7:.1f})"} if slanted else {"text_anchor": "middle"}
         drawn.append(tag("text", name, x=across, y=top - 7, class_="label ink", **turn))
     return drawn
 
@@ -143,11 +143,12 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> 
 def _reliability_bin(low: float, width: float, confidence: np.ndarray, correct: np.ndarray, largest: int, scales: tuple[Scale, Scale, Scale]) -> list[Markup]:
     x, y, tail = scales
     accuracy, number = float(correct.mean()), len(confidence)
-    said = f"confidence {wording.percent(low, 0)}–{wording.percent(low + width, 0)}: {wording.percent(accuracy)} right of {wording.count(number)}, mean confidence {wording.percent(confidence.mean())}"
+    mean = float(confidence.mean())
+    said = f"confidence {wording.percent(low, 0)}–{wording.percent(low + width, 0)}: {wording.percent(accuracy)} of {wording.count(number)} right"
     left, breadth = x(low) + 2, x(low + width) - x(low) - 4
     return [
         tag("rect", tag("title", said), x=left, y=y(accuracy), width=breadth, height=y(0) - y(accuracy), class_="bar", rx=2),
-        tag("line", x1=left, x2=left + breadth, y1=y(float(confidence.mean())), y2=y(float(confidence.mean())), class_="expected"),
+        tag("line", x1=left, x2=left + breadth, y1=y(mean), y2=y(mean), class_="expected"),
         tag("rect", tag("title", said), x=left, y=tail(number / largest), width=breadth, height=max(0.8, tail(0) - tail(number / largest)), class_="small-bar"),
     ]
 

@@ -114,7 +114,7 @@ class MetricsWriter:
         """
         folder = Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._events = _event_writer(folder / "tensorboard", resume_step) if tensorboard else None
+        self._events: Any = _event_writer(folder / "tensorboard", resume_step) if tensorboard else None
         _cut(folder / FILE, resume_step)
         self._file = (folder / FILE).open("a", encoding="utf-8")
 

@@ -62,8 +62,7 @@ def _data_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Sampling", found.get("sampling")),
         ("Fingerprint", found.get("fingerprint")),
     ]
-    shown = [(label, wording.shape(value) if label == "Image size" else describe(value)) for label, value in facts if value not in (None, {}, [], "")]
-    return shown
+    return [(label, wording.shape(value) if label == "Image size" else describe(value)) for label, value in facts if value not in (None, {}, [], "")]
 
 
 def coefficients(run: Run) -> dict[str, Any]:

@@ -210,8 +210,8 @@ def group_coefficients(run: Run) -> list[tuple[str, float, float, float]]:
     for row in (mapping(row) for row in listing(run.coefficients.get("rows"))):
         moments = [value for value in mapping(row.get("coefficient")).values() if wording.is_finite(value)]
         if moments:
-            weight = row.get("parameters")
-            found.setdefault(str(row.get("group")), []).append((weight if wording.is_finite(weight) else 1.0, moments))
+            weight = float(row["parameters"]) if wording.is_finite(row.get("parameters")) else 1.0
+            found.setdefault(str(row.get("group")), []).append((weight, moments))
     rows = []
     for group, leaves in found.items():
         if leaves:

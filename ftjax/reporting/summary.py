@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,25 +15,27 @@ from rich.text import Text
 
 from ftjax.reporting import wording
 
+NUMERIC = re.compile(r"[-+]?[\d,.]+(?:e[-+]?\d+)?\s?%?|nan|-?inf")
 STATUS_STYLES = {"ok": "green", "interrupted": "yellow", "failed": "red"}
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return wording.number(value)
+        return wording.setting(value)
     return wording.count(value) if wording.is_number(value) else wording.printable("" if value is None else value)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table without vertical lines; columns whose cells are all numbers (or empty) are aligned to the right."""
-    cells = [list(row) for row in rows]
-    view = Table(title=Text(wording.printable(title), style="bold") if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    """A table without vertical lines; columns whose cells all read as numbers (or are empty) are aligned to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    heading = Text(wording.printable(title), style="bold") if title else None
+    view = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for place, column in enumerate(columns):
-        values = [row[place] for row in cells if row[place] not in (None, "")]
-        numeric = bool(values) and all(wording.is_number(value) for value in values)
+        filled = [row[place] for row in cells if row[place] not in ("", "–")]
+        numeric = bool(filled) and all(NUMERIC.fullmatch(text) for text in filled)
         view.add_column(Text(wording.printable(column)), justify="right" if numeric else "left")
     for row in cells:
-        view.add_row(*(Text(_cell(value)) for value in row))
+        view.add_row(*(Text(text) for text in row))
     return view
 
 
@@ -51,25 +54,24 @@ def _accuracy_rows(result: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return rows
 
 
-def _comparison(result: Mapping[str, Any]) -> Table | None:
-    rows = _accuracy_rows(result)
-    if not rows:
+def _metrics(result: Mapping[str, Any]) -> Table | None:
+    """Accuracy of this run beside the baselines', then every other test metric."""
+    rows = [(name, "accuracy", found) for name, found in _accuracy_rows(result)]
+    others = [(wording.title(name), name, found) for name, found in ((result.get("splits") or {}).get("test") or {}).items() if name != "accuracy"]
+    if not (rows or others):
         return None
     view = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "left"):
         view.add_column(justify=justify)
-    view.add_row(Text("test accuracy", style="dim"), Text(""), Text("interval", style="dim"))
-    for place, (name, found) in enumerate(rows):
-        style = "bold" if place == 0 and name == "this run" else ""
-        value = wording.metric("accuracy", wording.entry(found)["value"])
-        view.add_row(Text(name, style=style), Text(value, style=style), Text(wording.bounds("accuracy", found)))
+    for heading, part in (("test accuracy", rows), ("other test metrics", others)):
+        if part and view.row_count:
+            view.add_row()
+        if part:
+            view.add_row(*(Text(text, style="dim") for text in (heading, "", "interval")))
+        for name, kind, found in part:
+            style = "bold" if name == "this run" else ""
+            view.add_row(Text(name, style=style), Text(wording.metric(kind, wording.entry(found)["value"]), style=style), Text(wording.bounds(kind, found)))
     return view
-
-
-def _other_metrics(result: Mapping[str, Any]) -> Text | None:
-    test = (result.get("splits") or {}).get("test") or {}
-    shown = [f"{wording.title(name)} {wording.with_interval(name, found)}" for name, found in test.items() if name != "accuracy"]
-    return Text("   ".join(shown), style="dim") if shown else None
 
 
 def _footer(result: Mapping[str, Any], report: str | os.PathLike[str] | None) -> list[Text]:
@@ -93,9 +95,9 @@ def summary(result: Mapping[str, Any], report: str | os.PathLike[str] | None = N
     parts: list[RenderableType | None] = []
     if result.get("error"):
         parts.append(Text(wording.printable(result["error"]), style="red"))
-    parts += [_comparison(result), _other_metrics(result)]
+    parts.append(_metrics(result))
     if result.get("verdict"):
-        parts.append(Text(wording.printable(result["verdict"]), style="bold"))
+        parts.append(Text(f"\n{wording.printable(result['verdict'])}\n", style="bold"))
     parts += _footer(result, report)
     body = [part for part in parts if part is not None]
     heading = " ".join(word for word in (status, f"after {wording.count(result['steps'])} steps" if "steps" in result else "") if word)

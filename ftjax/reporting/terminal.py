@@ -233,8 +233,9 @@ class Progress:
         with self._lock:
             step, values, best, left = self._step, dict(self._values), dict(self._best), self._seconds_left()
         grid = Table.grid(padding=(0, 2), expand=True)
-        for column in (dict(ratio=1), dict(no_wrap=True), dict(no_wrap=True), dict(no_wrap=True)):
-            grid.add_column(**column)
+        grid.add_column(ratio=1)
+        for _ in range(3):
+            grid.add_column(no_wrap=True)
         share = step / self.total_steps if self.total_steps else 0.0
         grid.add_row(
             ProgressBar(total=max(1, self.total_steps), completed=step),
