@@ -67,6 +67,9 @@ def records(logits: Float[Array, "batch classes"], batch: Mapping[str, Array], t
     }
 
 
+_on_device = jax.jit(records)
+
+
 def check_top_k(top_k: int) -> None:
     """Refuse a `k` that no example could satisfy.
 
@@ -130,7 +133,7 @@ class Records:
         """Records of logits `[n classes]` that are already on the host, each example with weight 1; `id` is the row unless given."""
         rows = np.arange(len(label)) if id is None else id
         batch = {"id": jnp.asarray(rows, jnp.int32), "label": jnp.asarray(label, jnp.int32), "weight": jnp.ones(len(label), jnp.float32)}
-        computed = jax.device_get(jax.jit(records)(jnp.asarray(logits, jnp.float32), batch))
+        computed = jax.device_get(_on_device(jnp.asarray(logits, jnp.float32), batch))
         return Records(**computed, logits=np.asarray(logits, np.float32))
 
 

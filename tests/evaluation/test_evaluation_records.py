@@ -111,9 +111,14 @@ def test_nothing_to_concatenate_is_an_error():
 @pytest.mark.parametrize("with_logits", [True, False])
 def test_a_file_gives_back_what_was_written(tmp_path, with_logits):
     value = Records.from_logits(np.array([[0.5, 2.0], [np.nan, 0.0]]), np.array([1, 0]), id=np.array([4, 9]))
-    value = value if with_logits else Records(**{name: getattr(value, name) for name in ("id", "label", "prediction", "confidence")}, **{
-        name: getattr(value, name) for name in ("label_log_probability", "label_rank", "weight")
-    })
+    value = (
+        value
+        if with_logits
+        else Records(
+            **{name: getattr(value, name) for name in ("id", "label", "prediction", "confidence")},
+            **{name: getattr(value, name) for name in ("label_log_probability", "label_rank", "weight")},
+        )
+    )
     write_records(tmp_path / "evaluation" / "test.npz", value)
     back = read_records(tmp_path / "evaluation" / "test.npz")
     for name in vars(value):
