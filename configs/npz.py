@@ -1,6 +1,6 @@
 """Arrays in an `.npz` file: `images` [n h w] or [n h w 3], `labels` [n]; or `train_images`, `train_labels`, `test_images`, ...
 
-    python -m ftjax.main --config configs/npz.py --config.data.path=digits.npz --config.model.pretrained=builtin:digits --workdir runs/npz
+python -m ftjax.main --config configs/npz.py --config.data.path=digits.npz --config.model.pretrained=builtin:digits --workdir runs/npz
 """
 
 from ftjax import Config, DataConfig

@@ -1,6 +1,6 @@
 """Handwritten digits with ten labels per class, fine-tuned from the model inside the package: no download, under a minute on two CPU cores.
 
-    python -m ftjax.main --config configs/quickstart.py --workdir runs/quickstart
+python -m ftjax.main --config configs/quickstart.py --workdir runs/quickstart
 """
 
 from ftjax import Config, DataConfig, EvaluationConfig, ModelConfig

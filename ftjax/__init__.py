@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ftjax.commands.train import finetune
     from ftjax.training.plan import prepare_config as prepare
 
+__version__ = "0.1.0"
+
 # JAX takes seconds to import; `import ftjax` and a config file should not.
 _LAZY = {"finetune": ("ftjax.commands.train", "finetune"), "prepare": ("ftjax.training.plan", "prepare_config"), "load": ("ftjax.commands.artefact", "load")}
 

@@ -71,7 +71,7 @@ class ModelConfig:
     image_size: tuple[int, int] | None = None
     """Height and width in pixels that the model sees; None: what the weights were trained with."""
     head: Literal["auto", "keep", "new"] = "auto"
-    """The pretrained head: kept as it is (you vouch that its classes are yours, in the same order), or new. auto: kept only where the file names your classes."""
+    """The pretrained head: kept (you vouch that its classes are yours, in the same order), or new. auto: kept only where the file names your classes."""
     batch_statistics: Literal["frozen", "updated"] | None = None
     """Batch norm's mean and variance: kept from pretraining, or followed."""
     drop_path: float = 0.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from ftjax.config import MeshConfig
 from ftjax.data import Preprocessing
 from ftjax.errors import DataError, WeightsError
 from ftjax.evaluation import Evaluator, Records
-from ftjax.models import InputSpec, ModelSpec
+from ftjax.models import ModelSpec
 from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
 
@@ -27,7 +29,8 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     flat = trees.flatten(params) | trees.flatten(batch_stats)
     spec, preprocessing = plan.model.spec, plan.preprocessing
     input_spec = plan.selection.input
-    metadata = weights.native_metadata(spec.to_json(), input_spec.to_json(), plan.dataset.classes)
+    described = {"spec": spec.to_json(), "input": input_spec.to_json(), "classes": list(plan.dataset.classes)}
+    metadata = {"format": "ftjax"} | {key: json.dumps(value) for key, value in described.items()}
     weights.save_safetensors(workdir / "model" / "weights.safetensors", {path: np.asarray(leaf) for path, leaf in flat.items()}, metadata)
     description = {
         "format": 1,
@@ -56,7 +59,7 @@ class Predictor:
     batch_size: int
     max_pixels: int
 
-    def logits(self, split: data.Split | data.Images) -> np.ndarray:
+    def logits(self, split: data.Split) -> np.ndarray:
         """float32 `[n classes]`, one row per image, in order."""
         return self.records(data.eval_batches(split, self.batch_size)).logits
 
@@ -73,12 +76,25 @@ class Predictor:
         Raises:
           DataError: a file cannot be read as an image, or the array is not of images.
         """
-        found = data.from_arrays(images, self.preprocessing.image) if isinstance(images, np.ndarray) else self.read(images)
+        found = self._arrays(images) if isinstance(images, np.ndarray) else self.read(images)
         return evaluation.prediction_rows(self.logits(found), found.ids, self.classes, probabilities=probabilities)
 
-    def read(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> data.Images:
+    def read(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> data.Split:
         """The images of files or of a folder, as the model wants them."""
-        return data.read_images(paths, self.preprocessing.image, max_pixels=self.max_pixels)
+        return data.read_images([paths] if isinstance(paths, (str, os.PathLike)) else paths, self.preprocessing.image, max_pixels=self.max_pixels)[1]
+
+    def _arrays(self, images: np.ndarray) -> data.Split:
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+            raise DataError(f"images are {images.dtype}{list(images.shape)}; allowed: uint8 [n h w], [n h w 1] or [n h w 3], 0 to 255")
+        colour = np.broadcast_to(images[..., None] if images.ndim == 3 else images, (*images.shape[:3], 3))
+        pixels = np.stack([self.preprocessing.image.fit(np.ascontiguousarray(image)) for image in colour])
+        ids = tuple(str(row) for row in range(len(pixels)))
+        return data.Split(ids, np.full(len(ids), data.UNLABELLED, np.int32), data.InMemory(pixels, np.arange(len(ids))))
+
+
+def first_batches(plan: Plan, count: int) -> Iterator[Mapping[str, np.ndarray]]:
+    """The first batches of the test split, as evaluation sees them."""
+    return itertools.islice(data.eval_batches(plan.dataset.splits["test"], plan.evaluation_batch), count)
 
 
 def load(workdir: str | os.PathLike[str]) -> Predictor:
@@ -125,4 +141,4 @@ def _variables(model: models.Model, file: Path) -> tuple[Tree, dict[str, Any]]:
 
 def write_card(workdir: Path) -> None:
     """`model/README.md`, from what the run directory says."""
-    files.write_text(workdir / "model" / "README.md", reporting.card(workdir))
+    reporting.write_card(workdir)

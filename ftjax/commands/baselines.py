@@ -81,7 +81,10 @@ def compare(plan: Plan, records: Records, features: dict[str, np.ndarray] | None
             if probe.unconverged:
                 warnings.append(f"the linear probe stopped before it converged at l2 {', '.join(f'{l2:g}' for l2 in probe.unconverged)}")
         elif name == "scratch" and plan.config.method != "scratch":
-            theirs, why = scratch(from_scratch(plan.resolved)), "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe"
+            theirs, why = (
+                scratch(from_scratch(plan.resolved)),
+                "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe",
+            )
         else:
             warnings.append(f"baseline {name!r} was left out: this run starts from random weights itself")
             continue
@@ -94,7 +97,7 @@ def from_scratch(resolved: Resolved) -> Resolved:
     opened: dict[str, Any] = {key: None for key in REOPENED if key != "model.head"} | {"model.head": "new"}
     changed = opened | {"method": "scratch", "evaluation.baselines": (), "report.tensorboard": False}
     config = configuration.replace(resolved.config, changed)
-    origins: dict[str, tuple[Origin, str]] = {key: ("recipe", "the scratch baseline of this run") for key in changed}
+    origins: dict[str, tuple[Origin, str]] = dict.fromkeys(changed, ("recipe", "the scratch baseline of this run"))
     return Resolved(config, dict(resolved.origins) | origins)
 
 

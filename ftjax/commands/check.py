@@ -10,6 +10,7 @@ import jax
 
 from ftjax import configuration, reporting
 from ftjax.commands import show
+from ftjax.reporting import wording
 from ftjax.training.plan import Plan, prepare
 from ftjax.training.state import TrainState
 
@@ -18,7 +19,9 @@ TIMED_STEPS = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `check`."""
-    parser.add_argument("--config", required=True, metavar="FILE.py[:ARGUMENT]", help="configuration; --config.key=value overrides a key. This file is executed")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE.py[:ARGUMENT]", help="configuration; --config.key=value overrides a key. This file is executed"
+    )
     parser.add_argument("--leaves", action="store_true", help="list every parameter with its coefficient and every line of the load plan")
 
 
@@ -49,7 +52,7 @@ def cost(plan: Plan, state: TrainState) -> dict[str, str]:
         "memory of the step": _memory(memory),
         "compile": f"{compiled:.1f} s",
         "step": f"{seconds * 1e3:.3g} ms, {plan.batch_size / seconds:.0f} examples/s, {flops / seconds / 1e9:.0f} GFLOP/s",
-        "training": f"about {reporting.duration_text(seconds * plan.steps)} for {plan.steps} steps, evaluation and baselines apart",
+        "training": f"about {wording.duration(seconds * plan.steps)} for {plan.steps} steps, evaluation and baselines apart",
     }
 
 

@@ -33,7 +33,9 @@ EXIT_CODES = {"ok": 0, "failed": 1, "interrupted": 130}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `train`."""
-    parser.add_argument("--config", required=True, metavar="FILE.py[:ARGUMENT]", help="configuration; --config.key=value overrides a key. This file is executed")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE.py[:ARGUMENT]", help="configuration; --config.key=value overrides a key. This file is executed"
+    )
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory; the same command again continues an interrupted run")
 
 
@@ -100,12 +102,9 @@ class _Story:
         config = self.plan.config
         before = verify.fingerprints(state)
         features = baselines.initial_features(self.plan, state) if "probe" in config.evaluation.baselines and self.plan.load else None
-        with (
-            contextlib.closing(Checkpoints(self.workdir.checkpoints)) as store,
-            reporting.MetricsWriter(self.workdir.folder, tensorboard=config.report.tensorboard) as log,
-        ):
+        with contextlib.closing(Checkpoints(self.workdir.checkpoints)) as store:
             self.seconds["compile"] = self._compile()
-            fitted = fit(self.plan, state, store, log, self.view, self.stop)
+            fitted = fit(self.plan, state, store, self._open_log, self.view, self.stop)
             self.seconds["train"], self.seconds["evaluate"] = fitted.train_seconds, fitted.evaluate_seconds
             if not fitted.finished:
                 return self._interrupted(fitted)
@@ -121,6 +120,9 @@ class _Story:
         if self.stop.is_set():
             return self._interrupted(fitted)
         return self._finish(fitted, records, validation, compared, travel)
+
+    def _open_log(self, resume_step: int | None) -> reporting.MetricsWriter:
+        return reporting.MetricsWriter(self.workdir.folder, tensorboard=self.plan.config.report.tensorboard, resume_step=resume_step)
 
     def _compile(self) -> float:
         """Compile the step before the clock of training runs."""

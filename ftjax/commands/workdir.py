@@ -17,13 +17,14 @@ import jax
 import numpy as np
 from PIL import Image
 
+import ftjax
 from ftjax import configuration, evaluation, files
 from ftjax.config import Config
 from ftjax.errors import CheckpointError, ConfigError
 from ftjax.evaluation import Records
 from ftjax.training.plan import Plan
 
-VERSIONS = ("ftjax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 NOT_THE_RUN = ("report.progress", "report.tensorboard", "report.thumbnails", "data.workers", "data.cache_megabytes")
 """Keys that may differ when a run is continued: they change what is seen and how fast, not what is computed."""
 
@@ -65,7 +66,9 @@ class Workdir:
         before = configuration.from_mapping(files.read_json(stored), str(stored))
         changed = [line for line in configuration.differences(before, config) if line.split(":")[0] not in NOT_THE_RUN]
         if changed:
-            raise ConfigError(f"{self.folder} is the run of another configuration ({'; '.join(changed)}); use another --workdir, or the configuration it began with")
+            raise ConfigError(
+                f"{self.folder} is the run of another configuration ({'; '.join(changed)}); use another --workdir, or the configuration it began with"
+            )
 
     def finished(self) -> Run | None:
         """The run, if it has ended ok."""
@@ -111,7 +114,8 @@ class Workdir:
     def write_result(self, plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
         """result.json: what every run says, and `values`."""
         parameters = plan.table.to_json()["parameters"]
-        versions = {name: importlib.metadata.version(name) for name in VERSIONS} | {"python": platform.python_version()}
+        installed = {name: importlib.metadata.version(name) for name in VERSIONS}
+        versions = {"ftjax": ftjax.__version__} | installed | {"python": platform.python_version()}
         devices = f"{plan.mesh.size} x {jax.devices()[0].device_kind}"
         every = {"status": "failed", "task": plan.config.task.name, "method": plan.config.method, "seed": plan.config.seed, "warnings": list(plan.warnings)}
         result = every | {"parameters": parameters, "versions": versions, "devices": devices} | values

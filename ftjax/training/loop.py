@@ -8,11 +8,13 @@ a store of checkpoints, a log of metrics and a view.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import math
 import threading
 import time
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -22,6 +24,8 @@ from ftjax.evaluation import compute_all, metric_named
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.plan import Plan
 from ftjax.training.state import TrainState
+from ftjax.training.step import Batch
+from ftjax.trees import Tree
 
 RUN_AHEAD = 2
 """Steps that may be under way before the host looks at the oldest one's metrics: enough to hide the dispatch, few enough to stop early."""
@@ -34,9 +38,13 @@ class Log(Protocol):
         """One line of metrics.jsonl."""
         ...
 
-    def rewind(self, step: int) -> None:
-        """Forget what was written after `step`."""
+    def close(self) -> None:
+        """Nothing more is written."""
         ...
+
+
+OpenLog = Callable[[int | None], Log]
+"""Opens the log; given a step, forgets what was written after it."""
 
 
 class View(Protocol):
@@ -81,41 +89,41 @@ class Progress:
 
 @dataclasses.dataclass
 class Clock:
-    """Seconds spent where, in this process."""
+    """Seconds spent where, over all processes that worked on this run; JSON."""
 
-    started: float = 0.0
+    training: float = 0.0
     waiting: float = 0.0
+    """Part of `training` in which the loop waited for a batch."""
     evaluating: float = 0.0
-    steps: int = 0
 
-    def training(self) -> float:
-        """Seconds in the loop, evaluation left out."""
-        return max(time.perf_counter() - self.started - self.evaluating, 1e-9)
+    @contextlib.contextmanager
+    def run(self, what: str) -> Iterator[None]:
+        """Add the time of a block to one of the fields."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, what, getattr(self, what) + time.perf_counter() - began)
 
 
-def fit(plan: Plan, state: TrainState, store: Checkpoints, log: Log, view: View, stop: threading.Event) -> Fit:
+def fit(plan: Plan, state: TrainState, store: Checkpoints, open_log: OpenLog, view: View, stop: threading.Event) -> Fit:
     """Train to the last step, to the end of patience, or until `stop` is set; then the newest state is saved.
 
     Raises:
       TrainingFailed: `train.max_bad_steps` steps in a row had a loss or gradient that is not finite; names the step, the examples and the groups.
     """
-    run = _Run(plan, state, store, log, view)
+    run = _Run(plan, state, store, view)
     run.resume()
-    run.clock.started = time.perf_counter()
-    if run.step < plan.steps and not run.progress.stopped_early:
-        batches = plan.train_batches(run.step)
-        try:
-            run.train(batches, stop)
-        finally:
-            batches.close()
+    with contextlib.closing(open_log(run.step or None)) as log, contextlib.closing(plan.train_batches(run.step)) as batches:
+        run.train(batches, log, stop)
     return run.result()
 
 
 class _Run:
     """The loop's moving parts. Everything that matters for exact resume is in `state` and `progress`."""
 
-    def __init__(self, plan: Plan, state: TrainState, store: Checkpoints, log: Log, view: View) -> None:
-        self.plan, self.state, self.store, self.log, self.view = plan, state, store, log, view
+    def __init__(self, plan: Plan, state: TrainState, store: Checkpoints, view: View) -> None:
+        self.plan, self.state, self.store, self.view = plan, state, store, view
         self.step = 0
         self.progress = Progress()
         self.clock = Clock()
@@ -130,44 +138,43 @@ class _Run:
         """Go on from the newest good checkpoint, if there is one."""
         restored = self.store.restore(self.state)
         if restored is None:
-            self.log.rewind(0)
             return
         for skipped in restored.skipped:
             self.warn(f"checkpoint skipped: {skipped}")
         self.state, self.step, self.saved_step = restored.tree, restored.step, restored.step
-        self.progress = Progress(**restored.info["progress"])
+        self.progress, self.clock = Progress(**restored.info["progress"]), Clock(**restored.info["clock"])
         self.window = [{name: float(value) for name, value in values.items()} for values in restored.info["window"]]
-        self.log.rewind(self.step)
         self.view.message(f"resumed from step {self.step}")
 
-    def train(self, batches: Any, stop: threading.Event) -> None:
+    def train(self, batches: Iterator[Batch], log: Log, stop: threading.Event) -> None:
         """Steps until the end, each followed by whatever is due."""
         every = self.plan.every
         while self.step < self.plan.steps and not self.progress.stopped_early:
-            self.advance(batches)
+            with self.clock.run("training"):
+                self.advance(batches, log)
             last = self.step == self.plan.steps
             if last or self.step % every.evaluate == 0:
-                self.evaluate()
+                with self.clock.run("evaluating"):
+                    self.evaluate(log)
             if last or self.progress.stopped_early or self.step % every.checkpoint == 0 or stop.is_set():
-                self.save()
+                with self.clock.run("training"):
+                    self.save()
             if stop.is_set():
                 return
 
-    def advance(self, batches: Any) -> None:
+    def advance(self, batches: Iterator[Batch], log: Log) -> None:
         """One step; its metrics are looked at a little later, so that the device never waits for the host."""
-        waited = time.perf_counter()
-        batch = self.plan.put(next(batches))
-        self.clock.waiting += time.perf_counter() - waited
+        with self.clock.run("waiting"):
+            batch = self.plan.put(next(batches))
         logged = (self.step + 1) % self.plan.every.log == 0 or self.step + 1 == self.plan.steps
         previous = self.plan.copy(self.state.live) if logged else None
         self.state, metrics = self.plan.step(self.state, batch)
         self.step += 1
-        self.clock.steps += 1
         self.pending.append((self.step, metrics))
         while len(self.pending) > (0 if logged else RUN_AHEAD):
             self.look(*self.pending.popleft())
         if logged:
-            self.report(previous)
+            self.report(previous, log)
 
     def look(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Fetch the metrics of a past step; stop a run that is no longer training."""
@@ -179,28 +186,25 @@ class _Run:
         if values["bad_steps"] >= self.plan.config.train.max_bad_steps:
             raise TrainingFailed(self.plan.describe_bad_step(self.state, step))
 
-    def report(self, previous: Any) -> None:
+    def report(self, previous: Tree, log: Log) -> None:
         """Log the window since the last report, and the travel of every group."""
         good = [values for values in self.window if values["finite"]]
         names = [name for name in self.window[-1] if name not in ("finite", "bad_steps")]
         values = {name: float(np.mean([v[name] for v in good])) if good else math.nan for name in names}
         values |= {"learning_rate": self.plan.learning_rate(self.step - 1), "skipped": float(len(self.window) - len(good))}
         self.window = []
-        self.log.write(self.step, "train", values)
+        log.write(self.step, "train", values)
         travel = jax.device_get(self.plan.travel(self.state.live, self.state.extra["anchor"], previous))
-        self.log.write(self.step, "travel", {f"{kind}/{group}": float(v[kind]) for group, v in travel.items() for kind in ("travel", "update")})
-        rate = self.clock.steps * self.plan.batch_size / self.clock.training()
-        remaining = (self.plan.steps - self.step) * self.clock.training() / self.clock.steps
-        shown = {"examples_per_second": rate, "input_wait": self.clock.waiting / self.clock.training(), "eta": remaining}
+        log.write(self.step, "travel", {f"{kind}/{group}": float(v[kind]) for group, v in travel.items() for kind in ("travel", "update")})
+        rate = self.step / max(self.clock.training, 1e-9)
+        shown = {"examples_per_second": rate * self.plan.batch_size, "input_wait": self.input_wait(), "eta": (self.plan.steps - self.step) / rate}
         self.view.update(self.step, self.latest | values | shown)
 
-    def evaluate(self) -> None:
+    def evaluate(self, log: Log) -> None:
         """Measure the validation split; keep the weights when they are the best so far."""
-        began = time.perf_counter()
         records = self.plan.evaluate(self.state.params, self.state.extra["batch_stats"], "validation")
         values = compute_all(records, len(self.plan.dataset.classes), self.plan.config.evaluation.top_k)
-        self.clock.evaluating += time.perf_counter() - began
-        self.log.write(self.step, "validation", values)
+        log.write(self.step, "validation", values)
         value = values[self.metric.name]
         best = self.progress.best_value
         if best is None or (value > best if self.metric.higher_is_better else value < best):
@@ -222,8 +226,13 @@ class _Run:
         if self.saved_step != self.step:
             # repr keeps every bit, and a NaN, which JSON has no number for.
             window = [{name: repr(value) for name, value in values.items()} for values in self.window]
-            self.store.save(self.step, self.state, {"progress": dataclasses.asdict(self.progress), "window": window})
+            info = {"progress": dataclasses.asdict(self.progress), "clock": dataclasses.asdict(self.clock), "window": window}
+            self.store.save(self.step, self.state, info)
             self.saved_step = self.step
+
+    def input_wait(self) -> float:
+        """Share of the training time in which the loop waited for a batch."""
+        return self.clock.waiting / max(self.clock.training, 1e-9)
 
     def warn(self, text: str) -> None:
         """Say it now and in result.json."""
@@ -233,16 +242,15 @@ class _Run:
     def result(self) -> Fit:
         """Wait for the last save and hand over."""
         self.store.wait()
-        seconds = self.clock.training()
         return Fit(
             state=self.state,
             finished=self.step >= self.plan.steps or self.progress.stopped_early,
             best_step=self.progress.best_step,
             best_value=self.progress.best_value if self.progress.best_value is not None else math.nan,
-            train_seconds=seconds,
+            train_seconds=self.clock.training,
             evaluate_seconds=self.clock.evaluating,
-            examples_per_second=self.clock.steps * self.plan.batch_size / seconds,
-            input_wait_fraction=self.clock.waiting / seconds,
+            examples_per_second=self.step * self.plan.batch_size / max(self.clock.training, 1e-9),
+            input_wait_fraction=self.input_wait(),
             skipped_steps=self.progress.skipped_steps,
             warnings=tuple(self.warnings),
         )

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from ftjax import coefficients, configuration, data, distribution, durations, models, recipes, trees, weights
 from ftjax.config import Config
@@ -121,7 +121,8 @@ class Plan:
     @property
     def evaluation_batch(self) -> int:
         """`evaluation.batch_size`, rounded up to a multiple of the devices that share a batch."""
-        return distribution.round_batch(self.config.evaluation.batch_size, self.mesh)
+        parts = distribution.batch_devices(self.mesh)
+        return -(-self.config.evaluation.batch_size // parts) * parts
 
     @functools.cached_property
     def travel(self) -> Any:
@@ -202,7 +203,7 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None) -> tuple[Plan
     optimizer = coefficients.chain(table, config.optimizer, clock)
     parts = StepParts(model=model, task=task, preprocessing=preprocessing, optimizer=optimizer, microbatches=config.train.microbatches)
     state = create_state(params, extra, table.live_paths, optimizer)
-    state = jax.device_put(state, distribution.state_shardings(mesh, state, model.partition_spec))
+    state = jax.device_put(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
     plan = Plan(
         resolved=resolved,
         dataset=dataset,
@@ -230,7 +231,8 @@ def _load(config: Config, selection: Selection, model: models.Model, dataset: Da
         return None, params, extra
     initial = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
     target = {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in initial.items()}
-    plan = weights.plan(selection.source, selection.recognised, target, reinitialise=() if _keep_head(config, selection, dataset) else ("head",))
+    fresh = () if _keep_head(config, selection, dataset) else ("head",)
+    plan = weights.plan(selection.source, selection.recognised, target, reinitialise=(), fresh=fresh, image_size=selection.image_size)
     loaded = plan.apply({path: np.asarray(leaf) for path, leaf in initial.items()})
     fill = functools.partial(trees.map_with_path, lambda path, leaf: jnp.asarray(loaded[path], leaf.dtype))
     return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
@@ -240,29 +242,22 @@ def _keep_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
     if config.model.head != "auto":
         return config.model.head == "keep"
-    held = selection.recognised.classes if selection.recognised else None
-    return held is not None and tuple(held) == tuple(dataset.classes)
+    return selection.classes == tuple(dataset.classes)
 
 
 def _batch_size(config: Config, examples: int, mesh: Mesh) -> int:
     wanted = config.train.batch_size
     size = examples if wanted == "all" else int(wanted or 1)
-    distribution.check_batch(size, config.train.microbatches, mesh)
+    if size % config.train.microbatches:
+        raise ConfigError(f"train.batch_size={size} cannot be cut into train.microbatches={config.train.microbatches} equal parts")
+    distribution.check_batch_size(mesh, size // config.train.microbatches, "train.batch_size / train.microbatches")
     return size
 
 
 def _preprocessing(config: Config, selection: Selection, image: ImageFormat) -> Preprocessing:
     """How images enter the model; it travels with the artefact."""
-    augment: list[Any] = []
-    if config.augment.crop_min_area is not None and config.augment.crop_min_area < 1:
-        augment.append(data.RandomResizedCrop(min_area=config.augment.crop_min_area))
-    if config.augment.horizontal_flip:
-        augment.append(data.HorizontalFlip())
-    if config.augment.brightness:
-        augment.append(data.Brightness(config.augment.brightness))
-    if config.augment.contrast:
-        augment.append(data.Contrast(config.augment.contrast))
-    return Preprocessing(image=image, normalize=data.Normalize(selection.input.mean, selection.input.std), augment=tuple(augment))
+    normalize = data.Normalize(selection.input.mean, selection.input.std)
+    return Preprocessing(image=image, normalize=normalize, augment=data.augmentations(config.augment))
 
 
 def _every(config: Config, clock: durations.Clock) -> Every:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 
 from ftjax import models, weights
 from ftjax.config import Config
 from ftjax.errors import ConfigError
 from ftjax.models import InputSpec, ModelSpec
+
+PLAIN_INPUT = InputSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_fraction=1.0)
+"""For weights that say nothing of their input and have no namesake in the zoo: pixels from -1 to 1, the whole picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,11 +20,17 @@ class Selection:
     """Which architecture, how its input looks, and the files its weights come from."""
 
     family: str
-    options: dict[str, int | float | str | bool | list[int]]
+    options: Mapping[str, int | float | str | bool | list[int]]
     image_size: tuple[int, int]
     input: InputSpec
     source: weights.Source | None
     recognised: weights.Recognised | None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the pretrained head's classes, where the file knows them."""
+        names = json.loads(self.source.metadata.get("classes", "null")) if self.source else None
+        return None if names is None else tuple(map(str, names))
 
     def spec(self, num_classes: int) -> ModelSpec:
         """The model with a head for `num_classes`."""
@@ -42,10 +53,12 @@ def select(config: Config) -> Selection:
     if name is not None and name not in known:
         spec, _ = models.named(name, 1)
         held = " or ".join(known) or f"{recognised.family} {recognised.options}"
-        raise ConfigError(f"{source.location} holds {held}, model.name={name!r} is {spec.family} {spec.options}; leave model.name open to take what the file holds")
+        raise ConfigError(
+            f"{source.location} holds {held}, model.name={name!r} is {spec.family} {spec.options}; leave model.name open to take what the file holds"
+        )
     image_size = config.model.image_size or recognised.image_size
     held_input = InputSpec.from_json(recognised.input) if recognised.input else None
-    input_spec = held_input or (models.named(known[0], 1)[1] if known else InputSpec())
+    input_spec = held_input or (models.named(known[0], 1)[1] if known else PLAIN_INPUT)
     kept = None if config.method == "scratch" else source
     return Selection(recognised.family, recognised.options, image_size, input_spec, kept, recognised if kept else None)
 
@@ -53,14 +66,17 @@ def select(config: Config) -> Selection:
 def _from_zoo(config: Config) -> Selection:
     name = config.model.name
     if config.method != "scratch":
-        raise ConfigError(f"method={config.method!r} needs model.pretrained: a file, a directory, builtin:digits or hf://owner/name; allowed without it: method='scratch'")
+        raise ConfigError(
+            f"method={config.method!r} needs model.pretrained: a file, a directory, builtin:digits or hf://owner/name; allowed without it: method='scratch'"
+        )
     if name is None:
         raise ConfigError(f"method='scratch' needs model.name or model.pretrained (for its architecture); allowed: {', '.join(models.names())}")
     spec, input_spec = models.named(name, 1, config.model.image_size)
     return Selection(spec.family, spec.options, spec.image_size, input_spec, None, None)
 
 
-def _named_like(family: str, options: dict) -> list[str]:
+def _named_like(family: str, options: Mapping) -> list[str]:
     """Names of the zoo's models with this architecture."""
+    held = models.build(ModelSpec(family, options, 1, (224, 224))).spec.options
     specs = {name: models.named(name, 1)[0] for name in models.names()}
-    return [name for name, spec in specs.items() if spec.family == family and dict(spec.options) == dict(options)]
+    return [name for name, spec in specs.items() if spec.family == family and dict(spec.options) == dict(held)]

@@ -43,7 +43,7 @@ class Task(Protocol):
 class Preprocessing(Protocol):
     """What the step needs of the preprocessing."""
 
-    def train(self, images: Array, key: Array, ids: Array) -> Array:
+    def train(self, images: Array, key: Array, ids: Array, dtype: Any = jnp.float32) -> Array:
         """Augmented and normalised images."""
         ...
 
@@ -108,7 +108,7 @@ def _accumulate(parts: StepParts, state: TrainState, batch: Batch, hyper: Hyper,
     def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree]]:
         params = combine(live, state.still)
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
-        images = parts.preprocessing.train(part["image"], key, part["id"]).astype(_float_dtype(live))
+        images = parts.preprocessing.train(part["image"], key, part["id"], _float_dtype(live))
         logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, images, key=part_key, train=True)
         loss, weight, sums = parts.task.loss(logits, part, hyper)
         return loss, (weight, sums, extra.get("batch_stats", batch_stats))
