@@ -6,6 +6,7 @@ Images are `[n h w]`, `[n h w 1]` or `[n h w 3]`, uint8 or float in 0..1; labels
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,16 +42,21 @@ def read_npz(config: DataConfig) -> Rows:
 
 
 def _open(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of the archive."""
+    """All arrays of the archive. The file is opened here because `np.load` leaves it open when the archive is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:
+            start = file.read(6)
+            if start == b"\x93NUMPY":
                 raise DataError(f"{path} is a single array; save both with np.savez({path.stem!r}, images=..., labels=...)")
-            return {name: archive[name] for name in archive.files}
+            if not start.startswith(b"PK"):
+                raise DataError(f"{path} is not a NumPy archive (it begins with {start!r})")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        hint = "object arrays are refused: use text or numbers" if "allow_pickle" in str(error) else "is it cut short, or another format?"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        hint = "object arrays are refused: use text or numbers" if "allow_pickle" in str(error) else "is it cut short or damaged?"
         raise DataError(f"{path} cannot be read as a NumPy archive: {hint} ({type(error).__name__})") from error
 
 
