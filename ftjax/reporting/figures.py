@@ -24,9 +24,10 @@ SPLITS = {"train": "var(--blue)", "validation": "var(--orange)", "test": "var(--
 
 
 def short(name: object, most: int = 16) -> str:
-    """A name cut to `most` letters."""
+    """A name cut to `most` letters in its middle: what tells names apart is often their end."""
     text = wording.printable(name)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    tail = most // 2 - 1
+    return text if len(text) <= most else f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
 def as_matrix(value: Any) -> np.ndarray | None:

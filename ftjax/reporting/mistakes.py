@@ -16,13 +16,18 @@ from ftjax.reporting.record import Run, listing, mapping
 
 IMAGE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+=*")
 """The only images the page shows: bytes inside the page, never an address."""
-MOST_CONFUSIONS = 12
+MOST_CONFUSIONS = 8
 
 
 def class_names(run: Run, total: int = 0) -> list[str]:
     """Names of data.json, filled up with numbers where there are too few."""
     names = [wording.printable(name) for name in listing(run.data.get("classes"))]
     return names + [str(index) for index in range(len(names), total)]
+
+
+def class_counts(split: Any) -> dict[str, Any]:
+    """Rows of a split by class, the classes named as `class_names` names them."""
+    return {wording.printable(name): value for name, value in mapping(mapping(split).get("per_class")).items()}
 
 
 def confusions(matrix: np.ndarray, classes: Sequence[str]) -> list[dict[str, str]]:
@@ -45,8 +50,9 @@ def _ratio(part: float, whole: float) -> float | None:
 def per_class(matrix: np.ndarray | None, classes: Sequence[str], splits: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row per class: rows of each split, precision, recall, F1 and what it is mistaken for."""
     rows = []
+    counts = [class_counts(splits.get(split)) for split in figures.SPLITS]
     for index, name in enumerate(classes):
-        row: dict[str, Any] = {"name": name, "counts": [mapping(mapping(splits.get(split)).get("per_class")).get(name) for split in figures.SPLITS]}
+        row: dict[str, Any] = {"name": name, "counts": [found.get(name) for found in counts]}
         if matrix is not None and index < len(matrix):
             right, true, predicted = matrix[index, index], matrix[index].sum(), matrix[:, index].sum()
             others = matrix[index].copy()

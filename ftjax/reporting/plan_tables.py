@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftjax.reporting import figures, wording
-from ftjax.reporting.mistakes import class_names
+from ftjax.reporting.mistakes import class_counts, class_names
 from ftjax.reporting.record import Run, listing, mapping
 
 MOST_LISTED = 200
@@ -33,7 +33,7 @@ def data(run: Run) -> dict[str, Any]:
     classes = class_names(run)
     duplicates = mapping(found.get("duplicates"))
     rejected = [(describe(mapping(item).get("file", "")), describe(mapping(item).get("why", ""))) for item in listing(found.get("rejected"))]
-    per_class = {name: mapping(split.get("per_class")) for name, split in splits.items()}
+    per_class = {name: class_counts(split) for name, split in splits.items()}
     return {
         "splits": [{"name": name, "rows": wording.count(split.get("rows")), **_range(per_class[name])} for name, split in splits.items()],
         "figure": figures.class_counts(per_class, classes),
