@@ -84,6 +84,8 @@ def _open_file(path: Path, location: str) -> Source:
 def _format_of(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(16)
+    if path.suffix == ".safetensors" or start[4:9] == b"\0\0\0\0{":  # first: the length before may begin like any other format
+        return "safetensors"
     for magic, kind in ((b"\x89HDF", "an HDF5 file"), (b"\x93NUMPY", "a single NumPy array")):
         if start.startswith(magic):
             raise WeightsError(f"{path}: {kind} is not read as weights; known formats: {FORMATS}")
@@ -91,8 +93,6 @@ def _format_of(path: Path) -> str:
         return _zip_kind(path)
     if len(start) > 2 and start[0] == 0x80 and start[1] <= 5:
         refuse_legacy(path)
-    if path.suffix == ".safetensors" or start[4:9] == b"\0\0\0\0{":
-        return "safetensors"
     if start and (0x80 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF)):
         return "flax msgpack"
     if path.suffix in (".npz", ".pth", ".th", ".pt"):

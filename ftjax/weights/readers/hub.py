@@ -19,7 +19,7 @@ def download(name: str) -> Path:
     """
     import huggingface_hub  # a second to import, and only needed here
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?", name):
         raise WeightsError(f"hf://{name}: write hf://owner/name or hf://owner/name@revision")
     repository, _, revision = name.partition("@")
     try:

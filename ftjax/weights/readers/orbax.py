@@ -1,6 +1,6 @@
 """Orbax checkpoint directories: nested trees become flat names, as for Flax msgpack.
 
-The whole tree is read at once onto one device, whatever mesh it was saved from. A `spec` in the checkpoint's custom metadata counts as metadata.
+The whole tree is read at once into host memory, whatever mesh it was saved from. Custom metadata of the step (a `spec`, say) come along as texts.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
+import orbax.checkpoint as ocp
 
 from ftjax.errors import WeightsError
 from ftjax.weights.readers.flax_msgpack import flatten_arrays
-from ftjax.weights.source import Tensor, in_memory
+from ftjax.weights.source import MAX_HEADER, Tensor, in_memory
 
 
 def is_orbax(folder: Path) -> bool:
@@ -32,27 +32,39 @@ def read_orbax(folder: Path) -> tuple[dict[str, Tensor], dict[str, str], list[Pa
     """The arrays of a checkpoint by their `/`-joined path, its custom metadata as texts, and its files.
 
     Raises:
-      WeightsError: the checkpoint is incomplete, damaged, or holds something else than arrays.
+      WeightsError: the checkpoint has no tree or several, is incomplete or damaged, or holds something else than arrays.
     """
-    options: dict[str, Any] = {} if (folder / "_CHECKPOINT_METADATA").is_file() else {"checkpointable_name": None}
+    tree_folder = _tree_folder(folder)
     try:
-        saved = ocp.metadata(str(folder.absolute()), **options)
-        tree = ocp.load(str(folder.absolute()), _on_one_device(saved.metadata), **options)
-        arrays = jax.tree.map(np.asarray, tree)
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            saved = checkpointer.metadata(str(tree_folder.absolute())).item_metadata.tree
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+            tree = checkpointer.restore(str(tree_folder.absolute()), restore_args=as_numpy)
+        metadata = _custom_metadata(folder)
     except Exception as error:  # Orbax, TensorStore and JAX each raise their own kinds for a damaged checkpoint
         raise WeightsError(f"{folder}: not a readable Orbax checkpoint ({type(error).__name__}: {str(error)[:200]})") from None
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in dict(saved.custom_metadata or {}).items()}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return in_memory(flatten_arrays(arrays, str(folder))), texts, files
+    return in_memory(flatten_arrays(tree, str(folder))), metadata, files
 
 
-def _on_one_device(tree: Any) -> Any:
-    """The saved tree with every device array placed on the first local device; host arrays and numbers stay what they are."""
-    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+def _tree_folder(folder: Path) -> Path:
+    """The folder itself, or the one item of a step that is a tree.
 
-    def abstract(leaf: Any) -> Any:
-        if hasattr(leaf, "sharding_metadata"):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-        return leaf
+    Raises:
+      WeightsError: the step has no such item, or several.
+    """
+    if (folder / "_METADATA").is_file():
+        return folder
+    trees = sorted(child for child in folder.iterdir() if (child / "_METADATA").is_file())
+    if len(trees) != 1:
+        found = ", ".join(child.name for child in trees) or "none"
+        raise WeightsError(f"{folder}: a step of Orbax with one tree is needed, found {found}; name its folder")
+    return trees[0]
 
-    return jax.tree.map(abstract, tree)
+
+def _custom_metadata(folder: Path) -> dict[str, str]:
+    path = folder / "_CHECKPOINT_METADATA"
+    if not path.is_file() or path.stat().st_size > MAX_HEADER:
+        return {}
+    content: Any = json.loads(path.read_bytes()).get("custom_metadata") or {}
+    return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
