@@ -56,8 +56,8 @@ def test_every_metric_equals_scikit_learn(example, k):
             "balanced_accuracy": reference.balanced_accuracy_score(label, prediction),
             "macro_f1": reference.f1_score(label, prediction, average="macro"),
             "log_loss": reference.log_loss(label, softmax(logits), labels=range(classes)),
-            # scikit-learn wants one column of scores for two classes.
-            "top_k_accuracy": reference.top_k_accuracy_score(label, logits if classes > 2 else logits[:, 1] - logits[:, 0], k=k, labels=range(classes)),
+            # Of two classes scikit-learn wants the second's probability.
+            "top_k_accuracy": reference.top_k_accuracy_score(label, logits if classes > 2 else softmax(logits)[:, 1], k=k, labels=range(classes)),
         }
     assert list(got) == list(NAMES)
     for name, value in expected.items():
