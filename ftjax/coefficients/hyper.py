@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from ftjax.config import Config, Rules
@@ -26,21 +27,15 @@ def coefficient_rules(config: Config) -> Rules:
     return EVERYTHING if config.coefficient.rules is None else config.coefficient.rules
 
 
-def default_hyper(config: Config) -> Hyper:
-    """The configured hyperparameters as arrays.
-
-    What a configuration leaves open takes the value that changes nothing: factor 1, strength 0.
-
-    Returns:
-      Scalars `learning_rate`, `weight_decay`, `pull`, `clip_norm`, `beta1`, `beta2`, `epsilon`, `momentum`, `layer_decay`, `head_factor`,
-      `label_smoothing` and `seed` (uint32), and `coefficient`: one multiplier per rule of the table, all 1. `pull` is 0 unless set.
+def numbers(config: Config) -> dict[str, Any]:
+    """The configured hyperparameters as Python floats; what is left open takes the value that changes nothing: factor 1, strength 0.
 
     Raises:
       ConfigError: a number outside its range, or a learning rate that nobody chose.
     """
     _check(config)
     coefficient, optimizer = config.coefficient, config.optimizer
-    numbers = {
+    return {
         "learning_rate": optimizer.learning_rate,
         "weight_decay": optimizer.weight_decay or 0.0,
         "pull": 0.0,
@@ -49,15 +44,24 @@ def default_hyper(config: Config) -> Hyper:
         "beta2": optimizer.beta2,
         "epsilon": optimizer.epsilon,
         "momentum": optimizer.momentum,
+        "coefficient": tuple(1.0 for _ in coefficient_rules(config)),
         "layer_decay": 1.0 if coefficient.layer_decay is None else coefficient.layer_decay,
         "head_factor": 1.0 if coefficient.head_factor is None else coefficient.head_factor,
         "label_smoothing": config.task.label_smoothing or 0.0,
     }
-    # An explicit dtype makes the arrays strongly typed: replacing one by a computed value cannot retrace.
-    hyper: Hyper = {name: jnp.array(value, dtype=float) for name, value in numbers.items()}
-    hyper["coefficient"] = tuple(jnp.array(1.0, dtype=float) for _ in coefficient_rules(config))
-    hyper["seed"] = jnp.array(config.seed % 2**32, dtype=jnp.uint32)
-    return hyper
+
+
+def default_hyper(config: Config) -> Hyper:
+    """The configured hyperparameters as scalar arrays: those of `numbers`, and `seed` (uint32).
+
+    `coefficient` holds one multiplier per rule of the table, all 1. Arrays are strongly typed (float32, or float64 where JAX allows it), so
+    replacing one by a computed value never retraces.
+
+    Raises:
+      ConfigError: as `numbers`.
+    """
+    hyper = jax.tree.map(lambda value: jnp.array(value, dtype=float), numbers(config))
+    return hyper | {"seed": jnp.array(config.seed % 2**32, dtype=jnp.uint32)}
 
 
 def _check(config: Config) -> None:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable
 from numbers import Real
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -35,7 +36,9 @@ def on_clock(value: Value, clock: Clock, what: str) -> Schedule:
     points = parse_points(value, clock, what)
     last = (clock.total_steps or points[-1][0] + 1) - 1
     inside = [0, last, *(near for step, _ in points for near in (step - 1, step) if 0 <= near <= last)]
-    if not jnp.any(evaluate(points, jnp.array(inside)) > 0):
+    with jax.ensure_compile_time_eval():
+        ever = bool(jnp.any(evaluate(points, jnp.array(inside)) > 0))
+    if not ever:
         raise ConfigError(f"{what}: the schedule {value!r} is never above 0 in the {last + 1} steps of this run; write the number 0 to freeze")
     return points
 

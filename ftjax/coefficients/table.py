@@ -12,12 +12,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ftjax.coefficients.hyper import Hyper, coefficient_rules, default_hyper
+from ftjax.coefficients.hyper import Hyper, coefficient_rules, numbers
 from ftjax.coefficients.rules import is_zero, resolve_rules
 from ftjax.coefficients.schedules import Schedule, evaluate, on_clock
 from ftjax.config import Config, Rules, Value
@@ -67,7 +66,7 @@ class Table:
     rows: tuple[Row, ...]
     groups: tuple[str, ...]
     total_steps: int
-    hyper: Hyper = dataclasses.field(compare=False)
+    hyper: dict[str, Any] = dataclasses.field(compare=False)
     """The configured multipliers, for display; training obeys the `hyper` given to each step."""
 
     @property
@@ -154,7 +153,7 @@ def build_table(config: Config, shapes: Mapping[str, tuple[int, ...]], groups: S
         )
     if not any(row.live for row in rows):
         raise ConfigError("coefficient.rules: all-frozen: every parameter has coefficient 0, so nothing can learn; give one rule a value above 0")
-    return Table(rows=tuple(rows), groups=tuple(groups), total_steps=clock.total_steps, hyper=jax.tree.map(float, default_hyper(config)))
+    return Table(rows=tuple(rows), groups=tuple(groups), total_steps=clock.total_steps, hyper=numbers(config))
 
 
 def _decays(rules: Rules | None, shapes: Mapping[str, tuple[int, ...]], group_of: Callable[[str], str]) -> dict[str, tuple[Value, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from ftjax import trees
@@ -41,29 +42,29 @@ class Law:
         return chain(table or self.table, self.config.optimizer, self.clock, **options)
 
     def train(self, steps: int = 20, hyper: dict | None = None, anchored: bool = False, link: Any = None) -> dict:
-        """Flat parameters after `steps` steps on fixed quadratic-plus-noise gradients."""
+        """Flat parameters after `steps` steps on the noisy gradient of |theta - 1|^2 / 2."""
         link = link or self.link()
         live, still = partition(self.params, self.table.live_paths)
         anchor = live if anchored else None
         hyper = self.hyper if hyper is None else hyper
 
-        def step(carry: tuple, index: jax.Array) -> tuple:
-            live, state = carry
-            updates, state = link.update(gradient(live, index), state, live, step=index, hyper=hyper, anchor=anchor)
-            return (jax.tree.map(jnp.add, live, updates), state), None
+        @jax.jit
+        def run(live: dict, anchor: dict | None, hyper: dict, noise: dict) -> dict:
+            def step(carry: tuple, numbered: tuple) -> tuple:
+                (live, state), (index, noise) = carry, numbered
+                gradients = trees.map_with_path(lambda path, theta: theta - 1 + noise[path].astype(theta.dtype), live)
+                updates, state = link.update(gradients, state, live, step=index, hyper=hyper, anchor=anchor)
+                return (jax.tree.map(jnp.add, live, updates), state), None
 
-        (live, _), _ = jax.lax.scan(step, (live, link.init(live)), jnp.arange(steps))
+            return jax.lax.scan(step, (live, link.init(live)), (jnp.arange(steps), noise))[0][0]
+
+        live = run(live, anchor, hyper, noise(self.params, steps))
         return trees.flatten(live) | trees.flatten(still)
 
 
-def gradient(live: dict, step: jax.Array) -> dict:
-    """Pulls every parameter towards 1, with noise that depends on path and step only."""
-
-    def leaf(path: str, theta: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(sum(map(ord, path))), step)
-        return theta - 1 + jax.random.normal(key, theta.shape, theta.dtype)
-
-    return trees.map_with_path(leaf, live)
+def noise(params: dict, steps: int) -> dict:
+    """Standard normal numbers for every parameter and step, the same for every table."""
+    return {path: np.random.default_rng(len(path)).normal(size=(steps, *leaf.shape)) for path, leaf in trees.flatten(params).items()}
 
 
 @pytest.fixture

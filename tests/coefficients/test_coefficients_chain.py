@@ -29,17 +29,13 @@ def assert_frozen(before: dict, after: dict, moved: set[str]) -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("kind", ["static", "schedule", "traced"])
-def test_coefficient_0_freezes_bit_for_bit_under_weight_decay_and_pull(law, name: str, dtype: object, kind: str) -> None:
-    body = {"static": 0, "schedule": (("0%", 0.0), ("100%", 0.0), ("100%", 1.0)), "traced": 1.0}[kind]
-    if kind == "schedule":
-        body = (("0 steps", 0.0), ("19 steps", 0.0), ("19 steps", 1.0))
-    the = law(rules=(("head/.*", 1.0), (".*", body)), name=name, dtype=dtype, weight_decay=0.1)
-    hyper = the.hyper | {"pull": jnp.array(1.0)}
-    if kind == "traced":
-        hyper["coefficient"] = (jnp.array(1.0), jnp.array(0.0))
-    after = the.train(steps=19, hyper=hyper, anchored=True)
-    assert_frozen(trees.flatten(the.params), after, {"head/kernel", "head/bias"})
+def test_coefficient_0_freezes_bit_for_bit_under_weight_decay_and_pull(law, name: str, dtype: object) -> None:
+    """A static, a scheduled and a traced zero, side by side."""
+    scheduled = (("0 steps", 0.0), ("19 steps", 0.0), ("19 steps", 1.0))
+    the = law(rules=(("group:stem", 0), ("group:block_0", scheduled), ("group:block_1", 1.0), (".*", 1.0)), name=name, dtype=dtype)
+    one, zero = jnp.array(1.0), jnp.array(0.0)
+    after = the.train(steps=19, hyper=the.hyper | {"pull": one, "coefficient": (one, one, zero, one)}, anchored=True)
+    assert_frozen(trees.flatten(the.params), after, {"norm/scale", "head/kernel", "head/bias"})
 
 
 def test_a_scheduled_leaf_moves_from_its_very_step_on(law) -> None:
@@ -73,21 +69,23 @@ def test_with_every_coefficient_1_it_is_the_hand_written_optax_chain(law, name: 
     core, weight_decay, learning_rate = make(the.hyper, 0.01)
     by_hand = optax.chain(optax.clip_by_global_norm(2.0), core, optax.add_decayed_weights(weight_decay, decayed), optax.scale_by_learning_rate(learning_rate))
     link = optax.GradientTransformationExtraArgs(by_hand.init, lambda g, s, p, **_: by_hand.update(g, s, p))
-    assert_close(the.train(), the.train(link=link), atol=2e-7)
+    assert_close(the.train(), the.train(link=link), atol=3e-7)
 
 
 def test_without_clipping_it_is_optax_adamw_itself(law) -> None:
-    the = law(clip_norm=float("inf"))
-    hyper = the.hyper
-    adamw = optax.adamw(0.01, hyper["beta1"], hyper["beta2"], hyper["epsilon"], weight_decay=0.1, mask=decayed)
-    link = optax.GradientTransformationExtraArgs(adamw.init, lambda g, s, p, **_: adamw.update(g, s, p))
-    assert_close(the.train(), the.train(link=link), atol=1e-7)
+    with jax.enable_x64(True):
+        the = law(clip_norm=float("inf"), dtype=jnp.float64)
+        adamw = optax.adamw(0.01, weight_decay=0.1, mask=decayed)
+        link = optax.GradientTransformationExtraArgs(adamw.init, lambda g, s, p, **_: adamw.update(g, s, p))
+        assert_close(the.train(), the.train(link=link), atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
 def test_coefficient_a_tenth_is_the_learning_rate_over_ten(law, name: str) -> None:
-    slow = law(rules=((".*", 0.1),), learning_rate=0.01, name=name).train()
-    assert_close(slow, law(learning_rate=0.001, name=name).train(), atol=1e-6)
+    the = law(name=name)
+    slow = the.train(hyper=the.hyper | {"coefficient": (jnp.array(0.1),)})
+    assert_close(slow, the.train(hyper=the.hyper | {"learning_rate": the.hyper["learning_rate"] / 10}), atol=1e-6)
+    assert_close(slow, law(name=name, rules=((".*", 0.1),)).train(), atol=1e-6)
 
 
 def test_weight_decay_is_scaled_by_the_coefficient(law) -> None:
@@ -206,14 +204,11 @@ def test_neither_steps_nor_numbers_retrace(law) -> None:
     assert len(traces) == 1
 
 
-def test_float64_stays_float64_and_float32_is_not_widened(law) -> None:
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_float64_stays_float64_and_float32_is_not_widened(law, dtype: object) -> None:
     with jax.enable_x64(True):
-        for dtype in (jnp.float64, jnp.float32):
-            the = law(dtype=dtype, rules=((".*", (("0%", 0.5), ("100%", 1.0))),), schedule="cosine")
-            after = the.train(anchored=True)
-            assert {leaf.dtype for leaf in after.values()} == {jnp.dtype(dtype)}
-        slow, fast = (law(dtype=jnp.float64, rules=((".*", c),), learning_rate=rate).train() for c, rate in ((0.1, 0.01), (1.0, 0.001)))
-        assert_close(slow, fast, atol=1e-14)
+        the = law(dtype=dtype, rules=((".*", (("0%", 0.5), ("100%", 1.0))),), schedule="cosine")
+        assert {leaf.dtype for leaf in the.train(anchored=True).values()} == {jnp.dtype(dtype)}
 
 
 def test_the_learning_rate_follows_the_step_it_is_given_not_a_count_of_its_own(law) -> None:
