@@ -7,6 +7,7 @@ away, and so is the torn line that a kill may leave at the end.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ def _encode(values: Mapping[str, Any]) -> dict[str, Any]:
     """Plain JSON values; a number that is not finite becomes null beside `<name>_nonfinite`, never a 0."""
     encoded: dict[str, Any] = {}
     for name, value in values.items():
-        plain = value if value is None or isinstance(value, str | bool) else np.asarray(value).item()
+        plain = value if value is None or isinstance(value, str | bool) else np.asarray(value).tolist()
         if isinstance(plain, float) and not math.isfinite(plain):
             encoded[name], encoded[name + SUFFIX] = None, str(plain)
         else:
@@ -95,6 +96,8 @@ def _event_writer(folder: Path, resume_step: int | None) -> Any:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ConfigError("report.tensorboard=true needs tensorboardX, which is not installed: pip install 'ftjax[tracking]'") from error
+    # It would print an anonymous line for every value that is not finite; metrics.jsonl and the terminal name those.
+    logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
     return SummaryWriter(str(folder), purge_step=None if resume_step is None else resume_step + 1)
 
 

@@ -17,6 +17,7 @@ from ftjax.reporting.record import Run, listing, mapping
 IMAGE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+=*")
 """The only images the page shows: bytes inside the page, never an address."""
 MOST_CONFUSIONS = 8
+LONGEST = 60
 
 
 def class_names(run: Run, total: int = 0) -> list[str]:
@@ -39,7 +40,14 @@ def confusions(matrix: np.ndarray, classes: Sequence[str]) -> list[dict[str, str
         true, predicted = divmod(int(flat), len(matrix))
         if wrong[true, predicted] > 0:
             share = wording.percent(wrong[true, predicted] / matrix[true].sum())
-            rows.append({"true": classes[true], "predicted": classes[predicted], "count": wording.count(wrong[true, predicted]), "share": share})
+            rows.append(
+                {
+                    "true": figures.short(classes[true], LONGEST),
+                    "predicted": figures.short(classes[predicted], LONGEST),
+                    "count": wording.count(wrong[true, predicted]),
+                    "share": share,
+                }
+            )
     return rows
 
 
@@ -52,13 +60,13 @@ def per_class(matrix: np.ndarray | None, classes: Sequence[str], splits: Mapping
     rows = []
     counts = [class_counts(splits.get(split)) for split in figures.SPLITS]
     for index, name in enumerate(classes):
-        row: dict[str, Any] = {"name": name, "counts": [found.get(name) for found in counts]}
+        row: dict[str, Any] = {"name": figures.short(name, LONGEST), "counts": [found.get(name) for found in counts]}
         if matrix is not None and index < len(matrix):
             right, true, predicted = matrix[index, index], matrix[index].sum(), matrix[:, index].sum()
             others = matrix[index].copy()
             others[index] = 0
             row |= {"precision": _ratio(right, predicted), "recall": _ratio(right, true), "f1": _ratio(2 * right, true + predicted)}
-            row["mistaken"] = f"{classes[int(others.argmax())]} ({wording.count(others.max())})" if others.max() > 0 else ""
+            row["mistaken"] = f"{figures.short(classes[int(others.argmax())], LONGEST)} ({wording.count(others.max())})" if others.max() > 0 else ""
         rows.append(row)
     return rows
 
@@ -79,8 +87,9 @@ def thumbnails(items: Any, classes: Sequence[str]) -> list[dict[str, Any]]:
         shown.append(
             {
                 "image": image if isinstance(image, str) and IMAGE.fullmatch(image) else None,
-                "label": label,
-                "prediction": prediction,
+                "label": figures.short(label),
+                "prediction": figures.short(prediction),
+                "said": f"{item.get('id', '')}: {prediction}, true: {label}",
                 "right": label == prediction,
                 "confidence": wording.percent(item.get("confidence"), 0),
                 "id": wording.printable(item.get("id", "")),
