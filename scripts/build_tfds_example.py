@@ -69,10 +69,10 @@ def build(data_dir: Path, folder: Path | None) -> str:
     builder = FtjaxExample(rows=read_source(config), data_dir=data_dir, config=tfds.core.BuilderConfig(name=name), file_format="array_record")
     builder.download_and_prepare()
     for split, info in builder.info.splits.items():
-        stored = len(builder.as_data_source(split=split))
+        stored = sum(1 for _ in builder.as_data_source(split=split))
         if stored != info.num_examples:
             raise SystemExit(f"{split}: {info.num_examples} examples were written but {stored} can be read")
-    return builder.info.full_name
+    return f"{builder.name}/{name}:{builder.version}"
 
 
 def main() -> None:

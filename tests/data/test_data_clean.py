@@ -23,9 +23,8 @@ LAYOUT = [  # id, split, label, content
     ("train/7", "train", 1, b"in train and validation"),
     ("validation/1", "validation", 1, b"in train and validation"),
 ]
-ROWS = Rows(
-    "here", tuple(row[0] for row in LAYOUT), np.array([row[2] for row in LAYOUT], np.int32), tuple(row[1] for row in LAYOUT), ("a", "b"), lambda row: b""
-)
+IDS, LABELS = tuple(row[0] for row in LAYOUT), np.array([row[2] for row in LAYOUT], np.int32)
+ROWS = Rows("here", IDS, LABELS, tuple(row[1] for row in LAYOUT), ("a", "b"), lambda row: b"")
 MEMBERS = {split: np.flatnonzero([row[1] == split for row in LAYOUT]) for split in SPLITS}
 HASHES = [row[3] for row in LAYOUT]
 

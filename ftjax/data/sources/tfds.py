@@ -100,11 +100,19 @@ def _data_source(tfds: Any, builder: Any, split: str, image_key: str) -> Sequenc
 
 
 def _labels(source: Sequence[Any], key: str, classes: Sequence[str], where: str) -> np.ndarray:
-    labels = np.array([int(source[row][key]) for row in range(len(source))], np.int64)
+    labels = np.array([int(_record(source, row, where)[key]) for row in range(len(source))], np.int64)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
         raise DataError(f"{where}: label {labels[wrong[0]]} at row {wrong[0]} is out of range; {len(classes)} classes allow 0 to {len(classes) - 1}")
     return labels.astype(np.int32)
+
+
+def _record(source: Sequence[Any], row: int, where: str) -> Any:
+    """One record. The number of records is what the description says, so lost ones show only here."""
+    try:
+        return source[row]
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        raise DataError(f"{where}: record {row} of {len(source)} cannot be read ({error}); the files are incomplete or damaged, prepare them again") from error
 
 
 def _rows(
@@ -123,7 +131,7 @@ def _rows(
         labels=np.concatenate(list(labels.values())),
         splits=tuple(split for split, _ in names),
         classes=classes,
-        read=lambda index: sources[names[index][0]][names[index][1]][image_key],
+        read=lambda index: _record(sources[names[index][0]], names[index][1], names[index][0])[image_key],
         ignored=tuple(left_out),
         details=details,
     )

@@ -1,0 +1,128 @@
+"""tensorflow-datasets, on data sets that the script builds offline with tensorflow-datasets itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ftjax.config import DataConfig
+from ftjax.data import ImageFormat, collect
+from ftjax.data.sources import read_source
+from ftjax.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(*arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "scripts/build_tfds_example.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120).stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tfds")
+    assert build("--data_dir", str(folder)) == "ftjax_example/digits/1.0.0"
+    return folder
+
+
+@pytest.fixture
+def copy(digits, tmp_path) -> Path:
+    return Path(shutil.copytree(digits, tmp_path / "copy"))
+
+
+def config(folder: Path, name: str | None = "ftjax_example/digits") -> DataConfig:
+    return DataConfig(source="tfds", path=str(folder), name=name, workers=2)
+
+
+def message(settings: DataConfig, kind: type[Exception] = DataError) -> str:
+    with pytest.raises(kind) as error:
+        read_source(settings)
+    return str(error.value)
+
+
+def description(folder: Path) -> Path:
+    return folder / "ftjax_example/digits/1.0.0/dataset_info.json"
+
+
+def test_digits_come_back_without_tensorflow(digits):
+    rows, original = read_source(config(digits)), read_source(DataConfig())
+    assert len(rows) == len(original) == 1797
+    assert rows.classes == original.classes
+    assert np.bincount(rows.labels).tolist() == np.bincount(original.labels).tolist()
+    assert rows.ids[0] == "train/000000"
+    assert dict(rows.details) == {"layout": "train", "name": "ftjax_example/digits/1.0.0", "image feature": "image", "label feature": "label"}
+    assert "tensorflow" not in sys.modules
+    image = ImageFormat((16, 16))
+    stored, direct = (collect(settings, image, 0) for settings in (config(digits), DataConfig()))
+    content = [
+        sorted((int(label), pixels.tobytes()) for split in dataset.splits.values() for label, pixels in zip(split.labels, split.images(np.arange(len(split)))))
+        for dataset in (stored, direct)
+    ]
+    assert content[0] == content[1]
+
+
+def test_a_folder_of_photos_keeps_splits_and_bytes(tree, tmp_path):
+    root = tree(
+        {
+            f"{split}/{name}/{row}.png": hash_
+            for hash_, (split, name, row) in enumerate((s, n, r) for s in ("train", "val", "test") for n in "ab" for r in range(3))
+        }
+    )
+    name = build("--data_dir", str(tmp_path / "tfds"), "--folder", str(root))
+    rows, original = read_source(config(tmp_path / "tfds", name)), read_source(DataConfig(source="image_folder", path=str(root)))
+    assert sorted(set(rows.splits)) == ["test", "train", "validation"]
+    assert sorted((rows.splits[i], rows.read(i)) for i in range(18)) == sorted((original.splits[i], original.read(i)) for i in range(18))
+
+
+def test_names_are_checked(digits, tmp_path):
+    assert message(config(digits, None), ConfigError) == f"data.source='tfds' needs data.name; in {digits} there is: 'ftjax_example'"
+    assert message(config(digits, "ftjax_exmple")) == (
+        f"data.name='ftjax_exmple': no such tensorflow-datasets data set in {digits}: did you mean 'ftjax_example'? allowed: 'ftjax_example'"
+    )
+    assert (
+        message(config(tmp_path))
+        == f"data.name='ftjax_example/digits': no such tensorflow-datasets data set in {tmp_path}: the folder holds no prepared data set"
+    )
+    assert message(config(digits, "ftjax_example/digts")).startswith(f"data.name='ftjax_example/digts' cannot be opened in {digits}: ")
+    assert message(config(digits, "ftjax_example/digits:9.9.9")).startswith(f"data.name='ftjax_example/digits:9.9.9' cannot be opened in {digits}: ")
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        ("parquet", "tensorflow-datasets 4.9.10 loses rows in parquet files without saying so"),
+        ("tfrecord", "only array_record can be read without TensorFlow"),
+    ],
+)
+def test_other_file_formats_are_refused_with_the_reason(copy, form, why):
+    info = json.loads(description(copy).read_text())
+    description(copy).write_text(json.dumps({**info, "fileFormat": form}))
+    assert message(config(copy)) == (
+        f"data.name='ftjax_example/digits' is stored as {form}: {why}. Prepare it again with tfds.builder('ftjax_example/digits', file_format='array_record')"
+    )
+
+
+def test_lost_records_are_noticed(copy):
+    info = json.loads(description(copy).read_text())
+    info["splits"][0]["shardLengths"] = ["1797"]
+    file = next(copy.rglob("*.array_record-*"))
+    few = build("--data_dir", str(copy.parent / "few"), "--folder", str(_small(copy.parent)))
+    shutil.copy(next((copy.parent / "few" / few).glob("*train.array_record-*")), file)
+    assert message(config(copy)).startswith("ftjax_example/digits/1.0.0: split 'train' ")
+
+
+def _small(folder: Path) -> Path:
+    from PIL import Image
+
+    for name in "ab":
+        (folder / "small" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(folder / "small" / name / "1.png")
+    return folder / "small"
