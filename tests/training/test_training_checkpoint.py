@@ -1,6 +1,7 @@
 """A checkpoint gives back what was saved, on any mesh, into any types; what does not fit is explained; old steps go only when new ones are good."""
 
 import dataclasses
+import re
 import threading
 import time
 from pathlib import Path
@@ -316,6 +317,21 @@ def test_what_cannot_be_stored_is_named(saved: Checkpoints):
             saved.save(1, {"a": jnp.ones(3)}, info)
     with pytest.raises(CheckpointError, match="keep=0: at least one checkpoint has to be kept"):
         Checkpoints("anywhere", keep=0)
+
+
+def test_large_states_are_read_back_in_parts(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch):
+    seen, compare = [], checkpoint.compare
+    monkeypatch.setattr(checkpoint, "_READ_BACK_BYTES", 1000)
+    monkeypatch.setattr(checkpoint, "compare", lambda arrays, record: (seen.append(sorted(arrays)), compare(arrays, record)))
+    saved.save(1, {"a": jnp.ones(200), "b": jnp.ones(40), "c": jnp.ones(40), "d": jnp.ones(1000), "e": jnp.ones((0, 3))}, {})
+    saved.wait()
+    assert seen == [["a", "b"], ["c"], ["d"]]
+
+
+def test_only_checkpoint_and_weights_import_orbax():
+    package = Path(checkpoint.__file__).parents[1]
+    importers = {path.relative_to(package).parts for path in package.rglob("*.py") if re.search(r"^\s*(from|import) orbax", path.read_text(), re.MULTILINE)}
+    assert {parts for parts in importers if parts[0] != "weights"} == {("training", "checkpoint.py")}
 
 
 def test_orbax_v1_canary(tmp_path: Path):

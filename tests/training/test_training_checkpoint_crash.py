@@ -54,38 +54,44 @@ CHILD = textwrap.dedent(
 )
 
 
-def run_and_kill(folder: Path, seconds: float) -> tuple[list[int], int]:
-    """Start the child, SIGKILL it `seconds` after it has restored; what it said it restored, and the last step that it said was saved."""
+def words(said: Path, kind: str) -> list[list[int]]:
+    """The numbers of every whole line of this kind that the child has written."""
+    lines = said.read_text().split("\n")[:-1]
+    return [[int(word) for word in line.split()[1:]] for line in lines if line.startswith(kind)]
+
+
+def run_and_kill(folder: Path, said: Path, saves: int, seconds: float) -> tuple[list[int], int]:
+    """Start the child and SIGKILL it `seconds` after it has reported `saves`; what it restored, and the last step that it reported saved."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    with said.open("w") as out:
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=out, stderr=subprocess.PIPE, text=True, env=environment)
     try:
-        first = child.stdout.readline().split()
-        assert first, child.stderr.read()
+        while child.poll() is None and not (words(said, "restored") and len(words(said, "saved")) >= saves):
+            time.sleep(0.002)
         time.sleep(seconds)
     finally:
-        child.send_signal(signal.SIGKILL)
-        out, _ = child.communicate()
-    assert child.returncode == -signal.SIGKILL
-    restored = [int(word) for word in first[1:]]
-    reported = [int(line.split()[1]) for line in out.splitlines() if line.startswith("saved ") and len(line.split()) == 2]
-    return restored, max(reported, default=restored[0])
+        child.kill()
+        _, complaint = child.communicate()
+    assert child.returncode == -signal.SIGKILL, complaint
+    restored = words(said, "restored")[0]
+    return restored, max((step for (step,) in words(said, "saved")), default=restored[0])
 
 
 @pytest.mark.slow
 def test_kill_mid_save(tmp_path: Path):
     """Twelve runs in the same folder, each killed at a random moment of saving: the next one always continues from what was reported saved."""
-    random.seed(0)
+    rng = random.Random(0)
     reported = best = 0
-    for _ in range(12):
-        restored, said = run_and_kill(tmp_path, random.uniform(0.02, 0.5))
+    for trial in range(12):
+        restored, said = run_and_kill(tmp_path / "run", tmp_path / "said", trial % 4, rng.uniform(0, 0.3))
         assert restored[0] >= reported
         assert restored[1] >= best
         assert restored[2] == 0
         reported, best = said, restored[1]
-    final = Checkpoints(tmp_path)
+    final = Checkpoints(tmp_path / "run")
     restored = final.restore({"a": jax.ShapeDtypeStruct((400, 400), jnp.float32), "step": jax.ShapeDtypeStruct((), jnp.int32)})
     final.close()
-    assert restored.step >= reported > 12
+    assert restored.step >= reported >= 12
 
 
 def make(step: int) -> dict[str, jax.Array]:
