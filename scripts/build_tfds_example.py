@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def encoded(image: bytes | np.ndarray) -> io.BytesIO:
 def build(data_dir: Path, folder: Path | None) -> str:
     """Write the data set and return the name under which tensorflow-datasets finds it in `data_dir`."""
     config = DataConfig(source="image_folder", path=str(folder)) if folder else DataConfig(source="digits")
-    name = folder.resolve().name if folder else "digits"
+    name = re.sub(r"\W", "_", folder.resolve().name) if folder else "digits"
     data_dir.mkdir(parents=True, exist_ok=True)
     builder = FtjaxExample(rows=read_source(config), data_dir=data_dir, config=tfds.core.BuilderConfig(name=name), file_format="array_record")
     builder.download_and_prepare()

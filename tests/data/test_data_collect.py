@@ -27,7 +27,7 @@ def two_classes(count: int) -> dict[str, int]:
 def message(config: DataConfig, kind: type[Exception] = DataError) -> str:
     with pytest.raises(kind) as error:
         collect(config, SMALL, 0)
-    return str(error.value).replace(str(config.path), "ROOT")
+    return str(error.value).replace(str(config.path), "ROOT") if config.path else str(error.value)
 
 
 def test_digits_are_the_real_ones():
@@ -35,7 +35,7 @@ def test_digits_are_the_real_ones():
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 100, "validation": 228, "test": 269}
     assert dataset.classes == tuple("0123456789")
     test = dataset.splits["test"]
-    assert test.ids[0] == "digits/0003"
+    assert test.ids[0] == "digits/0015"
     assert test.images(np.arange(3)).shape == (3, 16, 16, 3)
     assert dataset.report["fingerprint"].startswith("6d01fe97d23bbd07")
     assert dataset.report["majority"] == {"class": "0", "share": 0.1}
