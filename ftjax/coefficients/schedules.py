@@ -67,14 +67,15 @@ def learning_rate_shape(optimizer: OptimizerConfig, clock: Clock) -> Shape:
     `(1 + cos(pi p)) / 2`, `1 - p` or `1`. It peaks at step `w` and reaches 0 when the run is over, so every step moves.
 
     Raises:
-      ConfigError: a warmup that takes the whole run.
+      ConfigError: a warmup longer than the run.
     """
     total = clock.total_steps
     if total is None:
         raise ValueError("a learning rate needs the length of the run: Clock.total_steps")
     warmup = to_steps(optimizer.warmup, clock, "optimizer.warmup")
-    if warmup >= total:
-        raise ConfigError(f"optimizer.warmup: {optimizer.warmup!r} is {warmup} steps of a run of {total}; it must end before the run does")
+    if warmup > total:
+        raise ConfigError(f"optimizer.warmup: {optimizer.warmup!r} is {warmup} steps of a run of {total}; it cannot be longer than the run")
+    warmup = min(warmup, total - 1)  # The peak is a step of the run, also of a run of one step.
     decay = {"cosine": lambda p: (1 + jnp.cos(jnp.pi * p)) / 2, "linear": lambda p: 1 - p, "constant": jnp.ones_like}[optimizer.schedule]
 
     def shape(step: Int[Array, ""]) -> Float[Array, ""]:

@@ -67,6 +67,14 @@ def test_the_decays_are_those_of_optax() -> None:
     np.testing.assert_allclose(linear[20:], jax.vmap(optax.linear_schedule(1.0, 0.0, 80))(steps[:80]), atol=1e-6)
 
 
-def test_a_warmup_as_long_as_the_run_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^optimizer.warmup: '10 epochs' is 100 steps of a run of 100; it must end before the run does$"):
-        learning_rate_shape(OptimizerConfig(warmup="10 epochs"), CLOCK)
+def test_a_warmup_longer_than_the_run_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^optimizer.warmup: '11 epochs' is 110 steps of a run of 100; it cannot be longer than the run$"):
+        learning_rate_shape(OptimizerConfig(warmup="11 epochs"), CLOCK)
+
+
+@pytest.mark.parametrize("total", [1, 2, 7])
+def test_the_peak_is_reached_in_the_shortest_run_and_by_the_longest_warmup(total: int) -> None:
+    clock = Clock(batch_size=10, examples_per_epoch=100, total_steps=total)
+    for warmup in ("10%", "100%"):
+        shape = learning_rate_shape(OptimizerConfig(warmup=warmup), clock)
+        assert max(float(shape(step)) for step in range(total)) == 1
