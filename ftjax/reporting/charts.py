@@ -139,6 +139,8 @@ class Series:
     width: float = 2.0
     opacity: float = 1.0
     labelled: bool = True
+    measured: bool = True
+    """Its points are the log's own: they get tooltips, and crosses where they are not finite."""
 
 
 def _segments(points: Sequence[Point], drawable: Callable[[float], bool]) -> list[list[Point]]:
@@ -241,12 +243,12 @@ def line_chart(
     thinned = [dataclasses.replace(line, points=thin(line.points), name=line.name if len(line.name) <= 22 else f"{line.name[:21]}…") for line in series]
     for line in thinned:
         drawn += [_path(segment, x, y, line) for segment in _segments(line.points, drawable)]
-        drawn += _lost(line, x, y.start)
+        drawn += _lost(line, x, y.start) if line.measured else []
     drawn += _end_labels(thinned, x, y, drawable)
     if mark is not None and drawable(mark[1]):
         drawn += _mark(mark, x, y)
     for line in thinned:
-        drawn += _hover(line, x, y, form, drawable)
+        drawn += _hover(line, x, y, form, drawable) if line.measured else []
     return svg(WIDTH, HEIGHT, label, *drawn)
 
 

@@ -62,7 +62,7 @@ def loss_curves(records: Records) -> Markup:
     long = len(train) > 40
     series = [Series("training", train, "var(--blue)", width=1.2 if long else 2.0, opacity=0.35 if long else 1.0, labelled=not long)]
     if long:
-        series.append(Series("training", smoothed(train), "var(--blue)"))
+        series.append(Series("training", smoothed(train), "var(--blue)", measured=False))
     series.append(Series("validation", validation, "var(--orange)"))
     return line_chart([line for line in series if line.points], "Training and validation loss over steps", log=_wide([*train, *validation]))
 
