@@ -179,6 +179,19 @@ def test_saving_does_not_wait_for_the_disk(saved: Checkpoints, monkeypatch: pyte
     assert saved.last_step == 1
 
 
+def test_check_raises_a_failure_as_soon_as_it_is_known(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_read_back", fail)
+    saved.save(1, {"a": jnp.ones(3)}, {})
+    with pytest.raises(CheckpointError, match="step 1 was not saved to .*: the disk is full: 0.0 MB needed"):
+        for _ in range(1000):
+            saved.check()
+            time.sleep(0.01)
+    saved.check()
+
+
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_newest_are_kept(tmp_path: Path, keep: int):
     checkpoints = Checkpoints(tmp_path, keep=keep)
