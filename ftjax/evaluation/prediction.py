@@ -38,7 +38,7 @@ def prediction_rows(logits: np.ndarray, ids: Sequence[str | int], classes: Seque
     if np.shape(logits) != (len(ids), len(classes)):
         raise ValueError(f"logits of shape {np.shape(logits)} for {len(ids)} ids and {len(classes)} classes")
     scores = np.asarray(logits, np.float64)
-    finite = np.isfinite(scores).all(axis=1)
+    finite = np.all(np.isfinite(scores), axis=1)
     shares = _softmax(np.where(finite[:, None], scores, 0.0))
     rows = []
     for name, known, share in zip(ids, finite, shares):

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -140,7 +141,7 @@ class Records:
 def write_records(path: Path, value: Records) -> None:
     """Store as `.npz` (one array per field, `logits` where there are any) through a temporary file and a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: getattr(value, name) for name in FIELDS} | ({} if value.logits is None else {"logits": value.logits})
+    arrays: dict[str, Any] = {name: getattr(value, name) for name in FIELDS} | ({} if value.logits is None else {"logits": value.logits})
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -127,9 +127,9 @@ def test_other_warnings_of_the_solver_reach_the_caller(monkeypatch):
 
 def test_all_fits_converge_on_real_digits_and_take_seconds():
     features, label = load_digits(return_X_y=True)
-    start = time.perf_counter()
+    start = time.process_time()
     result = linear_probe(features[:900], label[:900], features[900:1200], label[900:1200], features[1200:], 10, 0)
-    assert time.perf_counter() - start < 10  # 0.06 s on an idle core
+    assert time.process_time() - start < 10  # CPU time; measured: 0.06 s
     assert result.unconverged == ()
     assert 0.89 <= np.mean(result.logits.argmax(axis=1) == label[1200:]) <= 0.95
 

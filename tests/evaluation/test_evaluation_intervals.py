@@ -124,10 +124,10 @@ def test_a_thousand_resamples_of_a_thousand_examples_take_about_a_second_at_most
     records = simulated(1000, np.random.default_rng(0))
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         intervals(records, CLASSES, 1, resamples=1000)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1.0  # 0.07 s on an idle core
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 1.0  # CPU time, so that a busy machine does not matter; measured: 0.07 s
 
 
 def test_memory_is_bounded_for_large_test_sets():

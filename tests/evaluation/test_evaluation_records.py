@@ -82,6 +82,10 @@ def test_bfloat16_logits_are_measured_in_float32():
     assert row["label_log_probability"][0] == pytest.approx(-0.313262, abs=1e-6)
 
 
+def test_no_prediction_is_not_right_even_beside_a_missing_label():
+    assert not records_of([-1], [-1]).correct.any()
+
+
 def test_top_k_below_one_is_refused():
     with pytest.raises(ConfigError, match=r"^evaluation\.top_k is 0; allowed: 1 or more$"):
         records(jnp.zeros((1, 2)), {}, 0)
