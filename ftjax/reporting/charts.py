@@ -19,6 +19,8 @@ LABEL_GAP = 13.0
 LETTER = 6.1
 """Average width of a letter at the label's size, to reserve margins."""
 MAX_POINTS = 400
+TINY, HUGE = 1e-100, 1e100
+"""What a logarithmic axis can show."""
 
 Point = tuple[float, float]
 Format = Callable[[float], str]
@@ -55,7 +57,9 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """The position of `value`."""
-        low, high, value = (math.log10(number) for number in (self.low, self.high, max(value, 1e-300))) if self.log else (self.low, self.high, value)
+        low, high = self.low, self.high
+        if self.log:
+            low, high, value = math.log10(low), math.log10(high), math.log10(min(max(value, TINY), HUGE))
         return self.start + (value - low) / (high - low) * (self.stop - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
@@ -91,6 +95,7 @@ def fit(values: Iterable[float], start: float, stop: float, *, log: bool = False
     finite = [value for value in values if wording.is_finite(value) and (value > 0 or not log)] or [1.0]
     low, high = min(finite), max(finite)
     if log:
+        low, high = max(low, TINY), min(max(high, TINY), HUGE)
         room = max(1.15, (high / low) ** 0.05)
         return Scale(low / room, high * room, start, stop, log=True)
     room = 0.06 * (high - low) or 0.1 * abs(high) or 0.5

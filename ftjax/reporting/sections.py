@@ -199,8 +199,14 @@ def training(run: Run) -> dict[str, Any]:
         ("Learning rate", "Before the coefficient of each group.", plots.learning_rate(run.metrics)),
     ]
     shown = [{"title": title, "caption": caption, "svg": drawing} for title, caption, drawing in figures if drawing]
-    lost = sum(1 for record in run.metrics if record.get("split") == "train" and isinstance(record.get("loss"), float) and not math.isfinite(record["loss"]))
-    return {"figures": shown, "lost": lost, "reason": "" if shown else "Nothing was logged: the run ended before its first logged step."}
+    return {"figures": shown, "lost": lost_steps(run), "reason": "" if shown else "Nothing was logged: the run ended before its first logged step."}
+
+
+def lost_steps(run: Run) -> int:
+    """Steps that were not applied: those the log counts as "skipped", or else logged losses that are not finite."""
+    train = [record for record in run.metrics if record.get("split") == "train"]
+    skipped = round(sum(record["skipped"] for record in train if wording.is_finite(record.get("skipped"))))
+    return skipped or sum(isinstance(record.get("loss"), float) and not math.isfinite(record["loss"]) for record in train)
 
 
 def group_coefficients(run: Run) -> list[tuple[str, float, float, float]]:

@@ -60,12 +60,13 @@ def plain_line(step: int, total_steps: int, values: Mapping[str, Any]) -> str:
     'step 120/500 loss 0.4123 lr 3e-04 validation/accuracy 0.9312'
     """
     parts = [f"step {step}/{total_steps}"]
-    for name, value in values.items():
-        parts.append(_plain_pair(name, value))
+    parts += [_plain_pair(name, value) for name, value in values.items() if name != "skipped" or value]
     return " ".join(parts)
 
 
 def _plain_pair(name: str, value: Any) -> str:
+    if name == "skipped" and wording.is_finite(value):
+        return f"skipped {value:.0f}"
     if name == "learning_rate":
         return f"lr {wording.number(value)}"
     if name == "input_wait" and wording.is_finite(value):
@@ -84,6 +85,12 @@ def _scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+def _canonical(name: str) -> str:
+    """`"validation_accuracy"` -> `"validation/accuracy"`."""
+    kind, _, rest = name.partition("_")
+    return f"{kind}/{rest}" if kind in ("validation", "best", "travel") and name != "best_step" else name
+
+
 def _styled(label: str, shown: str, style: str = "bold") -> Text:
     return Text.assemble((f"{label} ", "dim"), (shown, style))
 
@@ -94,6 +101,8 @@ def _facts(values: Mapping[str, Any]) -> list[Text]:
     if "loss" in values:
         loss = values["loss"]
         facts.append(_styled("loss", f"{loss:.4f}" if wording.is_finite(loss) else str(loss), "bold" if wording.is_finite(loss) else "bold red"))
+    if values.get("skipped"):
+        facts.append(_styled("skipped steps", wording.count(values["skipped"]), "bold red"))
     if "learning_rate" in values:
         facts.append(_styled("learning rate", wording.number(values["learning_rate"]), "default"))
     if "examples_per_second" in values:
@@ -104,14 +113,15 @@ def _facts(values: Mapping[str, Any]) -> list[Text]:
     return facts
 
 
-def _validation_facts(values: Mapping[str, Any], best: Mapping[str, tuple[float, int]]) -> list[Text]:
+def _validation_facts(values: Mapping[str, Any], best: Mapping[str, tuple[float, int | None]]) -> list[Text]:
     """Third line: each validation metric, its best so far, and how far the weights have travelled."""
     facts = []
     for name, value in values.items():
         if name.startswith("validation/"):
             fact = _styled(name.replace("/", " "), wording.metric(name, value), "bold green")
             if name in best:
-                fact.append(f"  best {wording.metric(name, best[name][0])} at {best[name][1]}", style="dim")
+                value, step = best[name]
+                fact.append(f"  best {wording.metric(name, value)}" + ("" if step is None else f" at {step}"), style="dim")
             facts.append(fact)
         elif name.startswith("travel/"):
             facts.append(_styled(name.replace("/", " "), wording.number(value, 2), "default"))
@@ -156,7 +166,7 @@ class Progress:
         self._lock = threading.Lock()
         self._step = 0
         self._values: dict[str, Any] = {}
-        self._best: dict[str, tuple[float, int]] = {}
+        self._best: dict[str, tuple[float, int | None]] = {}
         self._first: tuple[int, float] | None = None
         self._live: Live | None = None
 
@@ -179,10 +189,11 @@ class Progress:
     def update(self, step: int, values: Mapping[str, Any] | None = None) -> None:
         """The run is at `step`; `values` are what is new.
 
-        Known names: loss, learning_rate, examples_per_second, input_wait (share of the time), eta (seconds), validation/<metric>, travel/<group>. The live
+        Known names: loss, learning_rate, skipped (steps that were not applied; 0 is not shown), examples_per_second, input_wait (share of the time), eta
+        (seconds), validation/<metric>, best/<metric> (otherwise the best value seen here), best_step, travel/<group>; `_` does for the first `/`. The live
         view keeps the last value of each. In plain mode a call with values prints one line; a call without only moves the step.
         """
-        fresh = {name: _scalar(value) for name, value in (values or {}).items()}
+        fresh = {_canonical(name): _scalar(value) for name, value in (values or {}).items()}
         with self._lock:
             self._step = step
             self._first = self._first or (step, self._clock())
@@ -218,6 +229,9 @@ class Progress:
                 better = old is None or (value < old[0] if wording.lower_is_better(name) else value > old[0])
                 if better:
                     self._best[name] = (value, step)
+        for name, value in fresh.items():
+            if name.startswith("best/") and wording.is_finite(value):
+                self._best[name.replace("best/", "validation/", 1)] = (value, self._values.get("best_step"))
 
     def _seconds_left(self) -> float | None:
         """The loop's own estimate, or the pace since the first update (which compilation preceded)."""

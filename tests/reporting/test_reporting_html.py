@@ -12,7 +12,7 @@ from reporting_run import CLASSES, FILES, GROUPS, config_json, result_json, writ
 
 from ftjax.errors import CheckpointError
 from ftjax.files import read_json, write_json
-from ftjax.reporting import html, render
+from ftjax.reporting import MetricsWriter, html, render
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 LOADING = ("src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction", "background")
@@ -86,7 +86,7 @@ def test_a_good_run_shows_everything(run):
         "445 k 99% of 451 k",
         "best 95.4% at step 400",
         "Never moved: stem.",
-        "The loss was not finite at 1 logged step",
+        "At 1 step the loss or the gradient was not finite.",
         "three/broken.jpg",
         "train/4 = test/9",
         "45 loaded",
@@ -293,6 +293,13 @@ def test_damaged_lines_of_the_log_are_counted(run):
     path = run / "metrics.jsonl"
     path.write_text("broken\n" + path.read_text())
     assert "metrics.jsonl: 1 damaged lines are left out, the first is line 1." in check(render(run))
+
+
+def test_skipped_steps_of_the_log_are_counted(run):
+    with MetricsWriter(run, resume_step=0) as log:
+        log.write(10, "train", {"loss": 0.5, "skipped": 2.0})
+        log.write(20, "train", {"loss": 0.4, "skipped": 1.0})
+    assert "At 3 steps the loss or the gradient was not finite." in check(render(run))
 
 
 def test_the_fixture_is_the_contract(run):

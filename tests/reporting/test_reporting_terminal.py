@@ -85,6 +85,22 @@ def test_a_loss_that_is_not_finite_is_never_shown_as_a_number(value):
     assert f"\x1b[1;31m{value}\x1b[0m" in styled(progress._view())
 
 
+def test_skipped_steps_are_shown_where_there_are_any():
+    assert plain_line(1, 2, {"loss": 0.5, "skipped": 0.0}) == "step 1/2 loss 0.5000"
+    assert plain_line(1, 2, {"loss": 0.5, "skipped": 2.0}) == "step 1/2 loss 0.5000 skipped 2"
+    progress = Progress("live", 2, terminal())
+    progress.update(1, {"skipped": 2.0})
+    assert "skipped steps 2" in shown(progress._view())
+
+
+def test_the_loops_own_best_value_goes_before_what_was_seen_here():
+    progress = Progress("live", 20, terminal())
+    progress.update(10, {"validation_accuracy": 0.9, "best_accuracy": 0.95})
+    assert "validation accuracy 90.0%  best 95.0%" in shown(progress._view())
+    progress.update(11, {"validation/accuracy": 0.96, "best/accuracy": 0.96, "best_step": 8})
+    assert "validation accuracy 96.0%  best 96.0% at 8" in shown(progress._view())
+
+
 def test_scalars_of_jax_are_taken(tmp_path):
     console = pipe()
     Progress("plain", 2, console).update(1, {"loss": jnp.float32(0.5)})
