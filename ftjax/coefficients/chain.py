@@ -72,7 +72,7 @@ def chain(table: Table, optimizer: OptimizerConfig, clock: Clock, *, retraction:
     def update(grads: Tree, state: Tree, params: Tree, *, step: Int[Array, ""], hyper: Hyper, anchor: Tree = None) -> tuple[Tree, Tree]:
         return links.update(grads, state, params, step=step, hyper=hyper, anchor=trees.flatten(anchor), gradients=grads)
 
-    return optax.GradientTransformationExtraArgs(links.init, update)
+    return _transform(links.init, update)
 
 
 def clip_by_live_norm() -> optax.GradientTransformationExtraArgs:
@@ -99,7 +99,7 @@ def direction(name: str) -> optax.GradientTransformationExtraArgs:
         updates, new_state = make(hyper).update(grads, state, params)
         return jax.tree.map(_like, updates, grads), jax.tree.map(_like, new_state, state)
 
-    return optax.GradientTransformationExtraArgs(make(shapes_only).init, update)
+    return _transform(make(shapes_only).init, update)
 
 
 def add_weight_decay(rows: Rows) -> optax.GradientTransformationExtraArgs:
@@ -173,7 +173,12 @@ def _stateless(link: Callable[..., Tree]) -> optax.GradientTransformationExtraAr
     def update(updates: Tree, state: optax.EmptyState, params: Tree = None, **extra: Any) -> tuple[Tree, optax.EmptyState]:
         return link(updates, params=params, **extra), state
 
-    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+    return _transform(optax.init_empty_state, update)
+
+
+def _transform(init: Callable[..., Tree], update: Callable[..., tuple[Tree, Tree]]) -> optax.GradientTransformationExtraArgs:
+    """optax's pair; its type has no word for extra arguments that are required, so they are not checked here."""
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _like(value: Float[Array, "*shape"] | float, array: Array) -> Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ def on_clock(value: Value, clock: Clock, what: str) -> Schedule:
     Raises:
       ConfigError: a schedule that is never above 0 during the run (the number 0 freezes by structure).
     """
-    if isinstance(value, Real):
+    if not isinstance(value, (tuple, list)):
         return float(value)
     points = parse_points(value, clock, what)
     last = (clock.total_steps or points[-1][0] + 1) - 1
@@ -51,7 +50,7 @@ def evaluate(schedule: Schedule, step: Int[Array, "*shape"]) -> Float[Array, "*s
     >>> evaluate(((2, 0.0), (2, 1.0)), jnp.array([0, 1, 2, 3])).tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
-    if isinstance(schedule, Real):
+    if not isinstance(schedule, tuple):
         return schedule
     value = jnp.full_like(step, schedule[0][1], dtype=float)
     for (start, left), (stop, right) in itertools.pairwise(schedule):

@@ -82,7 +82,7 @@ class Table:
 
     def lines(self) -> list[str]:
         """The table as a person reads it: a title, one line per (group, coefficient), a sum."""
-        cells = [("group", "coefficient", "parameters", "arrays", "")]
+        cells: list[tuple[str, ...]] = [("group", "coefficient", "parameters", "arrays", "")]
         for group in self.groups:
             rows = [row for row in self.rows if row.group == group]
             shown = {row: _shown(_over_time(self, row)) for row in rows}
