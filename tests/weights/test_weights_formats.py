@@ -156,7 +156,7 @@ def test_a_missing_or_contradicting_shard_is_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"model-2.safetensors: index and shard disagree about \['z'\]"):
         open_weights(str(tmp_path))
     (tmp_path / "model-1.safetensors").unlink()
-    with pytest.raises(WeightsError, match="names the shard 'model-1.safetensors', which is not in"):
+    with pytest.raises(WeightsError, match=r"names the shard 'model-1\.safetensors', which is not in"):
         open_weights(str(tmp_path))
 
 

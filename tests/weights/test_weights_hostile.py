@@ -118,8 +118,9 @@ def test_hostile_corpus_of_torch_archives_is_refused(tmp_path):
 
 def test_hostile_corpus_archive_with_an_entry_twice_is_refused(tmp_path):
     good = program(table({"w": tensor("FloatStorage", "0", 4, 0, (4,), (1,))}))
-    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        for _ in range(2):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("a/data.pkl", good)
+        with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a/data.pkl", good)
     with pytest.raises(WeightsError, match="an entry of the archive occurs twice"):
         open_weights(str(tmp_path / "x.pth"))
@@ -138,7 +139,7 @@ def test_hostile_corpus_a_flipped_bit_in_a_torch_storage_is_found_by_its_checksu
 @pytest.mark.parametrize("protocol", range(6))
 def test_hostile_corpus_bare_pickles_are_refused_and_run_nothing(protocol, tmp_path):
     (tmp_path / "x.pth").write_bytes(pickle.dumps(Bomb(tmp_path / "owned"), protocol))
-    with pytest.raises(WeightsError, match="a bare pickle, which can only be read by running it|not a zip archive"):
+    with pytest.raises(WeightsError, match=r"a bare pickle, which can only be read by running it|not a zip archive"):
         open_weights(str(tmp_path / "x.pth"))
     assert not (tmp_path / "owned").exists()
 

@@ -97,6 +97,11 @@ def target_of(model: models.Model) -> dict:
     return {path: (leaf.shape, leaf.dtype) for path, leaf in leaves(*jax.eval_shape(model.init, jax.random.key(0))).items()}
 
 
+def zeros_of(target: dict) -> dict[str, np.ndarray]:
+    """An initial model that costs nothing to make."""
+    return {path: np.zeros(shape, dtype) for path, (shape, dtype) in target.items()}
+
+
 def loaded_model(model: models.Model, flat: dict[str, np.ndarray]):
     """`(params, extra)` of a model from a flat table of all its leaves."""
     shapes, extra = jax.eval_shape(model.init, jax.random.key(0))
