@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, required=True)
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     images, labels = (read_idx(next(iter(sorted(arguments.mnist.glob(f"*{kind}*.gz"))))) for kind in ("images", "labels"))
     arguments.workdir.mkdir(parents=True, exist_ok=True)
