@@ -149,7 +149,7 @@ class BalancedAccuracy(ClassCounts):
     def compute_many(self, states: np.ndarray) -> np.ndarray:
         """Mean over classes of right / support."""
         support, _, right = by_class(states)
-        return _mean_where(ratio(right, support, 0.0), support > 0)
+        return _mean_of_present(ratio(right, support, 0.0), support > 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ class MacroF1(ClassCounts):
     def compute_many(self, states: np.ndarray) -> np.ndarray:
         """Mean over present classes of F1."""
         support, predicted, right = by_class(states)
-        return _mean_where(ratio(2 * right, support + predicted, 0.0), support + predicted > 0)
+        return _mean_of_present(ratio(2 * right, support + predicted, 0.0), support + predicted > 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,5 +254,6 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, otherwise: float) -> n
     return np.divide(numerator, denominator, out=np.full(np.shape(numerator), otherwise), where=denominator > 0)
 
 
-def _mean_where(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    return (values * present).sum(axis=1) / present.sum(axis=1)
+def _mean_of_present(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Mean over the present classes, `[m classes]` -> `[m]`; absent ones have the value 0."""
+    return values.sum(axis=1) / present.sum(axis=1)
