@@ -17,7 +17,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 from orbax.checkpoint import v1 as ocp
-from weights_files import write_torch
+from weights_files import program, table, tensor, write_torch, write_zip
 
 from ftjax.errors import WeightsError
 from ftjax.weights import open_weights, save_safetensors
@@ -291,6 +291,24 @@ def test_torch_zip_is_read_without_torch(wrapper, prefix, tmp_path):
     source = open_weights(str(tmp_path / "x.pth"))
     same(source.tensors, state)
     assert source.metadata == ({"unwrapped": wrapper, "left out": "epoch"} if wrapper else {})
+
+
+AXES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), max_size=4)
+
+
+@hypothesis.settings(max_examples=80, deadline=None)
+@hypothesis.given(AXES, st.integers(0, 5), st.integers(1, 60))
+def test_a_strided_view_is_read_exactly_where_it_fits_and_refused_elsewhere(tmp_path_factory, axes, offset, count):
+    shape, strides = tuple(length for length, _ in axes), tuple(stride for _, stride in axes)
+    numbers = np.arange(count, dtype=np.float32)
+    value = program(table({"w": tensor("FloatStorage", "0", count, offset, shape, strides)}))
+    path = write_zip(tmp_path_factory.mktemp("view") / "x.pth", {"a/data.pkl": value, "a/data/0": numbers.tobytes()})
+    places = [offset + int(np.dot(index, strides)) for index in np.ndindex(*shape)]
+    if places and (max(places) >= count or len(places) > count):
+        with pytest.raises(WeightsError, match="does not fit its storage"):
+            open_weights(str(path))
+    else:
+        np.testing.assert_array_equal(open_weights(str(path)).tensors["w"], numbers[places].reshape(shape))
 
 
 @pytest.mark.parity

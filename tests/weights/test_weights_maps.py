@@ -175,6 +175,7 @@ def test_google_vits_compute_the_logits_of_timms_own_npz_loader(big_vision, timm
     np.testing.assert_allclose(logits(model, params, extra, images), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize(("name", "block", "depths", "size"), [("resnet18", "basic", [2, 2, 2, 2], 64), ("resnet50", "bottleneck", [3, 4, 6, 3], 64)])
 def test_torch_resnets_compute_the_same_logits(name, block, depths, size, timm, tmp_path):
