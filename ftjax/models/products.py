@@ -25,11 +25,28 @@ def narrow(x: Array) -> Array:
 def product(a: Array, b: Array, contract: tuple[Axes, Axes], batch: tuple[Axes, Axes] = ((), ())) -> Array:
     """`lax.dot_general` of `a` and `b` rounded to bfloat16, accumulated and answered in float32.
 
-    On CPU the answer is sealed: XLA (0.10.2 and 0.12) folds a transpose of it back into the product after it has chosen the kernel, and then
-    fails at run time with "Unsupported element type for DotThunk::Execute: BF16 x BF16 = F32".
+    `a` should contract its last axis. On CPU the answer is sealed: XLA (0.10.2 and 0.12) folds a transpose of it back into the product after it
+    has chosen the kernel, and then fails at run time with "Unsupported element type for DotThunk::Execute: BF16 x BF16 = F32".
     """
     answer = lax.dot_general(narrow(a), narrow(b), (contract, batch), preferred_element_type=jnp.float32)
     return lax.platform_dependent(answer, cpu=lax.optimization_barrier, default=lambda y: y)
+
+
+def widened_product(a: Array, b: Array, contract: tuple[Axes, Axes], batch: tuple[Axes, Axes] = ((), ())) -> Array:
+    """The same numbers as `product` in float32 arithmetic: for a transposed `a`, where the fast kernel is not to be had and XLA's choice of it fails."""
+    return lax.dot_general(narrow(a).astype(jnp.float32), narrow(b).astype(jnp.float32), (contract, batch))
+
+
+def weight_gradient(x: Float[Array, "... n"], g: Float[Array, "... m"]) -> Float[Array, "n m"]:
+    """x^T g over all row axes.
+
+    With two or more row axes XLA transposes x in memory to join them (a tenth of the product's time), and the fast kernel applies.
+    With one it would not, and the product is small: a head on pooled features.
+    """
+    rows = tuple(size for size in x.shape[:-1] if size > 1)
+    x, g = x.reshape(*rows, x.shape[-1]), g.reshape(*rows, g.shape[-1])
+    axes = tuple(range(len(rows)))
+    return (product if len(rows) > 1 else widened_product)(x, g, (axes, axes))
 
 
 @jax.custom_vjp
@@ -44,13 +61,10 @@ def _matmul_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _matmul_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """With two or more row axes x^T g is fast as it stands: XLA transposes x in memory (a tenth of the product's time) to join them."""
     x16, w = residuals
     g16 = narrow(g)
-    rows = tuple(range(g.ndim - 1))
     dx = product(g16, w, ((g.ndim - 1,), (1,)))
-    dw = product(x16, g16, (rows, rows))
-    return dx.astype(g.dtype), dw.astype(w.dtype)
+    return dx.astype(g.dtype), weight_gradient(x16, g16).astype(w.dtype)
 
 
 matmul_bfloat16.defvjp(_matmul_forward, _matmul_backward)
@@ -77,12 +91,25 @@ def _attention_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, 
     """dv = p^T g, dp = g v^T, ds = p (dp - sum(p dp)), dq = ds k, dk = ds^T q; p is `weights` [batch heads length source]."""
     q, k, v, p = residuals
     g16 = narrow(g)
-    dv = product(p, g16, ((2,), (1,)), ((0, 1), (0, 2)))
+    dv = _over_length(p, g16)
     dp = product(g16, v, ((3,), (3,)), ((0, 2), (0, 2)))
     ds = narrow(p * (dp - (p * dp).sum(-1, keepdims=True)))
     dq = product(ds, k, ((3,), (1,)), ((0, 1), (0, 2))) * q.shape[-1] ** -0.5
-    dk = product(ds, q, ((2,), (1,)), ((0, 1), (0, 2)))
+    dk = _over_length(ds, q)
     return tuple(d.swapaxes(1, 2).astype(g.dtype) for d in (dq, dk, dv))
 
 
 attention_bfloat16.defvjp(_attention_forward, _attention_backward)
+
+
+def _over_length(a: Float[Array, "batch heads length source"], b: Float[Array, "batch length heads width"]) -> Float[Array, "batch heads source width"]:
+    """a^T b for every head, with a transposed in memory so that the fast kernel applies.
+
+    XLA folds a bare transpose back into the product; two transposed halves put side by side it leaves alone.
+    """
+    middle = a.shape[2] // 2
+    if not middle:
+        return widened_product(a, b, ((2,), (1,)), ((0, 1), (0, 2)))
+    a = narrow(a)
+    halves = [half.swapaxes(2, 3) for half in (a[:, :, :middle], a[:, :, middle:])]
+    return product(jnp.concatenate(halves, axis=3), b, ((3,), (1,)), ((0, 1), (0, 2)))

@@ -1,0 +1,161 @@
+"""Behaviour of the families in training: batch statistics, dropout, remat, precision, types, and populations."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ftjax import models, trees
+from ftjax.errors import ConfigError
+from ftjax.models.modules import Drop
+
+SMALL = {
+    "vit": models.ModelSpec("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 4}, 5, (8, 12)),
+    "resnet": models.ModelSpec("resnet", {"stem": "cifar", "widths": [8, 16], "depths": [1, 1]}, 5, (8, 12)),
+    "preact": models.ModelSpec("resnet", {"stem": "cifar", "block": "preact", "widths": [8, 16], "depths": [1, 1], "final_norm": True}, 5, (8, 12)),
+    "bottleneck": models.ModelSpec("resnet", {"block": "bottleneck", "widths": [4, 8], "depths": [1, 1]}, 5, (16, 20)),
+    "subsample": models.ModelSpec("resnet", {"stem": "cifar", "shortcut": "subsample", "widths": [8, 16], "depths": [1, 1]}, 5, (8, 12)),
+}
+
+
+def images_of(spec, count=3):
+    return jnp.asarray(np.random.default_rng(0).normal(size=(count, *spec.image_size, 3)), jnp.float32)
+
+
+@functools.cache
+def started(name):
+    params, extra = models.build(SMALL[name]).init(jax.random.key(1))
+    return params, extra, images_of(SMALL[name])
+
+
+def loss_and_gradient(model, params, extra, images, key=None):
+    def loss(params):
+        logits, new = model.apply(params, extra, images, key=key, train=True)
+        return -jax.nn.log_softmax(logits)[:, 0].sum(), new
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+
+def differences(one, two):
+    return [float(jnp.abs(a - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_remat_changes_no_gradient(name):
+    params, extra, images = started(name)
+    plain, saved = (loss_and_gradient(models.build(SMALL[name], remat=remat), params, extra, images) for remat in (False, True))
+    assert max(differences(plain, saved)) < 1e-4
+    assert min(float(jnp.abs(leaf).max()) for path, leaf in trees.flatten(plain[1]).items() if not path.endswith("key/bias")) > 0
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "bottleneck"])
+def test_bfloat16_logits_and_gradients_are_close_to_float32_and_stay_float32(name):
+    params, extra, images = started(name)
+    (loss, _), exact = loss_and_gradient(models.build(SMALL[name]), params, extra, images)
+    (rounded_loss, _), rounded = loss_and_gradient(models.build(SMALL[name], precision="bfloat16"), params, extra, images)
+    assert float(rounded_loss) == pytest.approx(float(loss), rel=0.02)
+    assert float(rounded_loss) != float(loss)
+    assert {leaf.dtype for leaf in jax.tree.leaves(rounded)} == {jnp.dtype(jnp.float32)}
+    norm = jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(exact)))
+    error = jnp.sqrt(sum(jnp.square(a - b).sum() for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(rounded))))
+    assert float(error / norm) < 0.05
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_float64_parameters_compute_in_float64(name):
+    with jax.enable_x64(True):
+        params, extra, images = started(name)
+        wide = jax.tree.map(lambda a: a.astype(jnp.float64), (params, extra))
+        logits, _ = models.build(SMALL[name]).apply(*wide, images)
+        narrow, _ = models.build(SMALL[name]).apply(params, extra, images)
+    assert (logits.dtype, narrow.dtype) == (jnp.float64, jnp.float32)
+    assert 0 < np.abs(np.asarray(logits) - np.asarray(narrow)).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["vit", "preact"])
+def test_a_vmapped_population_equals_its_members_one_by_one(name):
+    params, extra, images = started(name)
+    model = models.build(SMALL[name])
+    population = jax.tree.map(lambda a: jnp.stack([a, 1.1 * a]), params)
+    together = jax.jit(jax.vmap(lambda p: model.apply(p, extra, images, train=True)[0]))(population)
+    for index in range(2):
+        alone, _ = model.apply(jax.tree.map(lambda a: a[index], population), extra, images)
+        np.testing.assert_allclose(together[index], alone, atol=1e-4)
+
+
+def test_frozen_batch_statistics_never_change_and_decide_what_training_sees():
+    params, extra, images = started("resnet")
+    model = models.build(SMALL["resnet"], batch_statistics="frozen")
+    training, after = model.apply(params, extra, images, train=True)
+    assert after is extra
+    np.testing.assert_array_equal(training, model.apply(params, extra, images)[0])
+
+
+def test_updated_batch_statistics_follow_the_batch_with_momentum_nine_tenths():
+    params, extra, images = started("resnet")
+    model = models.build(SMALL["resnet"], batch_statistics="updated")
+    logits, after = jax.jit(functools.partial(model.apply, train=True))(params, extra, images)
+    before_norm = jax.lax.conv_general_dilated(images, params["stem"]["conv"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    moments = after["batch_stats"]["stem"]["norm"]
+    np.testing.assert_allclose(moments["mean"], 0.1 * before_norm.mean((0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(moments["var"], 0.9 + 0.1 * before_norm.var((0, 1, 2)), rtol=1e-4)
+    assert float(jnp.abs(logits - model.apply(params, extra, images)[0]).max()) > 1e-3
+    assert jax.tree.structure(after) == jax.tree.structure(extra)
+    assert model.apply(params, extra, images)[1] is extra
+
+
+def test_dropout_needs_a_key_draws_from_it_and_rests_in_evaluation():
+    params, extra, images = started("vit")
+    model = models.build(SMALL["vit"], dropout=0.2, drop_path=0.3)
+    with pytest.raises(ConfigError, match=r"model\.dropout and model\.drop_path need a random key when training"):
+        model.apply(params, extra, images, train=True)
+    one, two, again = (model.apply(params, extra, images, key=jax.random.key(seed), train=True)[0] for seed in (0, 1, 0))
+    np.testing.assert_array_equal(one, again)
+    assert float(jnp.abs(one - two).max()) > 1e-3
+    np.testing.assert_array_equal(model.apply(params, extra, images)[0], models.build(SMALL["vit"]).apply(params, extra, images)[0])
+
+
+def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Drop(0.25, whole=True)(x, True)
+
+    dropped = Both().apply({}, jnp.ones((4000, 2, 3)), rngs={"dropout": jax.random.key(0)})
+    per_example = np.unique(np.asarray(dropped).reshape(4000, -1), axis=1)
+    assert per_example.shape == (4000, 1)
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.03)
+
+
+def test_features_are_what_the_head_sees():
+    for name in ("vit", "resnet"):
+        params, extra, images = started(name)
+        model = models.build(SMALL[name])
+        features = model.features(params, extra, images)
+        np.testing.assert_allclose(features @ params["head"]["kernel"] + params["head"]["bias"], model.apply(params, extra, images)[0], atol=1e-5)
+
+
+def test_training_the_head_alone_costs_about_a_third_of_full_training():
+    spec = models.ModelSpec("vit", {"patch": 4, "width": 64, "depth": 6, "heads": 4}, 10, (16, 16))
+    model = models.build(spec)
+    params, extra = jax.eval_shape(model.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+
+    def flops(live):
+        def loss(moving, still, images):
+            return model.apply(still | moving, extra, images, train=True)[0].sum()
+
+        moving, still = ({k: v for k, v in params.items() if (k in live) == wanted} for wanted in (True, False))
+        return jax.jit(jax.grad(loss)).lower(moving, still, images).compile().cost_analysis()["flops"]
+
+    assert flops({"head"}) < 0.4 * flops(set(params))
+
+
+def test_gradients_reach_the_body_on_the_first_step():
+    params, extra, images = started("vit")
+    _, gradient = loss_and_gradient(models.build(SMALL["vit"]), params, extra, images)
+    assert float(jnp.abs(gradient["stem"]["patch"]["kernel"]).max()) > 0
+    assert float(jnp.abs(params["head"]["bias"]).max()) == 0
