@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from ftjax.files import write_text
+from ftjax.files import read_json, write_text
 from ftjax.reporting import plan_tables, wording
 from ftjax.reporting.record import Run, listing, mapping, read_run
 
@@ -212,8 +212,18 @@ def _spec(spec: Mapping[str, Any] | None) -> str:
     return f"Family {family}, input of {wording.shape(spec.get('image_size'))} pixels, {wording.count(spec.get('num_classes'))} classes."
 
 
+def _exported_spec(path: Path) -> Mapping[str, Any] | None:
+    """The ModelSpec of model.json, where the artefact has one already."""
+    return mapping(mapping(read_json(path)).get("spec")) if path.is_file() else None
+
+
 def write_card(workdir: str | Path, *, spec: Mapping[str, Any] | None = None, license_name: str = "unknown") -> Path:
     """Write `model/README.md` of a run directory.
+
+    Args:
+      workdir: the run directory.
+      spec: the model's ModelSpec as JSON; None: that of model/model.json.
+      license_name: of the weights.
 
     Raises:
       CheckpointError: `workdir` is no directory or holds no file of a run.
@@ -221,5 +231,6 @@ def write_card(workdir: str | Path, *, spec: Mapping[str, Any] | None = None, li
     """
     run = read_run(workdir)
     path = Path(workdir) / "model" / "README.md"
+    spec = spec if spec is not None else _exported_spec(path.with_name("model.json"))
     write_text(path, card(run.result, run.data, run.load, run.coefficients, run.config, spec=spec, license_name=license_name, workdir=f"runs/{run.name}"))
     return path

@@ -13,6 +13,7 @@ from ftjax.reporting.mistakes import class_counts, class_names
 from ftjax.reporting.record import Run, listing, mapping
 
 MOST_LISTED = 200
+COPIES = {"within": "within a split", "across": "across splits", "conflicting": "with different labels"}
 ORIGINS = ("flag", "file", "recipe", "default")
 """From the most to the least deliberate."""
 
@@ -35,15 +36,19 @@ def data(run: Run) -> dict[str, Any]:
     rejected = [(describe(mapping(item).get("file", "")), describe(mapping(item).get("why", ""))) for item in listing(found.get("rejected"))]
     per_class = {name: class_counts(split) for name, split in splits.items()}
     return {
-        "splits": [{"name": name, "rows": wording.count(split.get("rows")), **_range(per_class[name])} for name, split in splits.items()],
+        "splits": [
+            {"name": name, "rows": wording.count(split.get("rows")), "origin": describe(split.get("origin") or ""), **_range(per_class[name])}
+            for name, split in splits.items()
+        ],
         "figure": figures.class_counts(per_class, classes),
         "legend": [(name, colour) for name, colour in figures.SPLITS.items() if per_class.get(name)],
         "classes": len(classes),
         "rejected": rejected[:MOST_LISTED],
         "rejected_total": len(rejected),
         "duplicates": [
-            (kind, len(items), [describe(item) for item in items[:20]]) for kind in ("within", "across") if (items := listing(duplicates.get(kind)))
+            (text, len(items), [describe(item) for item in items[:20]]) for kind, text in COPIES.items() if (items := listing(duplicates.get(kind)))
         ],
+        "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
         "reason": run.notes.get("data.json", ""),
     }
@@ -56,13 +61,22 @@ def _range(per_class: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _data_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the report of the data says in single values."""
+    ratio = found.get("imbalance_ratio")
+    duplicates = mapping(found.get("duplicates"))
+    dropped = (
+        f"{duplicates.get('policy', 'report')}: {wording.count(len(listing(duplicates.get('dropped'))))} rows dropped" if "dropped" in duplicates else None
+    )
     facts = [
         ("Source", found.get("source")),
-        ("Image size", found.get("image_size")),
+        ("Image size", wording.shape(found.get("image_size")) if found.get("image_size") else None),
         ("Sampling", found.get("sampling")),
+        ("Imbalance", f"the largest training class has {ratio:.2g} times the rows of the smallest" if wording.is_finite(ratio) else None),
+        ("Conversions", found.get("conversions")),
+        ("Copies", dropped),
         ("Fingerprint", found.get("fingerprint")),
     ]
-    return [(label, wording.shape(value) if label == "Image size" else describe(value)) for label, value in facts if value not in (None, {}, [], "")]
+    return [(label, describe(value)) for label, value in facts if value not in (None, {}, [], "")]
 
 
 def coefficients(run: Run) -> dict[str, Any]:

@@ -24,7 +24,7 @@ VERDICTS = {
 
 
 def _name_of(path: Any) -> str:
-    """The last part of a path or `hf://owner/name`: enough to recognise it, and the page names no folder of the machine."""
+    """The last part of a path or `hf://owner/name`: enough to recognise it."""
     return PurePath(str(path)).name or str(path)
 
 

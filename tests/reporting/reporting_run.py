@@ -71,16 +71,29 @@ def data_json(classes: list[str]) -> dict[str, Any]:
     """Three splits, one unreadable file, two sets of copies."""
     sizes = {"train": 20, "validation": 25, "test": 27}
     splits = {
-        name: {"rows": size * len(classes), "per_class": {label: size + (index % 3) * (name != "train") for index, label in enumerate(classes)}}
+        name: {
+            "rows": size * len(classes),
+            "origin": "split here, stratified",
+            "per_class": {label: size + (index % 3) * (name != "train") for index, label in enumerate(classes)},
+        }
         for name, size in sizes.items()
     }
     return {
         "source": "digits",
+        "conversions": {"grey to RGB": 720},
         "fingerprint": "9f2c41d07be35a1c6a3f0b7d",
         "classes": classes,
         "splits": splits,
         "rejected": [{"file": "three/broken.jpg", "why": "the file ends in the middle of the image"}],
-        "duplicates": {"within": [["train/12", "train/80"]], "across": [["train/4", "test/9"]]},
+        "duplicates": {
+            "policy": "drop",
+            "within": [{"split": "train", "ids": ["train/12", "train/80"]}],
+            "across": [{"ids": ["train/4", "test/9"], "splits": ["train", "test"], "labels": ["four", "four"]}],
+            "conflicting": [],
+            "dropped": ["train/4"],
+        },
+        "ignored": [{"file": "notes.txt", "why": "no image"}],
+        "imbalance_ratio": 1.0,
         "sampling": {"labels_per_class": 20, "rows before": 1257},
         "image_size": [16, 16],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from reporting_run import CLASSES, coefficients_json, config_json, data_json, load_json, result_json, write_run
 
@@ -88,3 +90,5 @@ def test_write_card_reads_the_run_directory(tmp_path):
     path = write_card(write_run(tmp_path / "digits"), spec=SPEC)
     assert path == tmp_path / "digits" / "model" / "README.md"
     assert path.read_text() == full(workdir="runs/digits")
+    path.with_name("model.json").write_text(json.dumps({"spec": SPEC}))
+    assert write_card(tmp_path / "digits").read_text() == full(workdir="runs/digits")
