@@ -83,6 +83,15 @@ def npy(array: np.ndarray, allow_pickle: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+def same(tensors, arrays) -> None:
+    """Lazy tensors equal arrays in names, shapes, types and bits."""
+    assert set(tensors) == set(arrays)
+    for name, array in arrays.items():
+        assert tensors.shape(name) == array.shape
+        assert tensors.dtype(name) == array.dtype == tensors[name].dtype
+        assert tensors[name].tobytes() == np.ascontiguousarray(array).tobytes()
+
+
 def build(recognised, num_classes: int | None = None, image_size: tuple[int, int] | None = None) -> models.Model:
     classes = num_classes or recognised.num_classes or 10
     return models.build(models.ModelSpec(recognised.family, recognised.options, classes, image_size or recognised.image_size))
