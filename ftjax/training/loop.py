@@ -174,6 +174,7 @@ class _Run:
         while len(self.pending) > (0 if logged else RUN_AHEAD):
             self.look(*self.pending.popleft())
         if logged:
+            self.store.check()
             self.report(previous, log)
 
     def look(self, step: int, metrics: dict[str, jax.Array]) -> None:

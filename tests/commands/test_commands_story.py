@@ -1,0 +1,155 @@
+"""The whole story through the library and through the command line, on a run small enough for every pull request."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from conftest_commands import small_config
+
+import ftjax
+from ftjax import DataConfig, ModelConfig, TrainConfig, data, files
+from ftjax.commands import artefact
+from ftjax.errors import CheckpointError, ConfigError
+from ftjax.main import main
+
+FILES = (
+    "config.json data.json coefficients.json metrics.jsonl result.json report.html request.json "
+    "model/weights.safetensors model/model.json model/README.md evaluation/test.npz evaluation/test.json"
+)
+
+
+def test_a_finished_run_leaves_the_whole_run_directory(finished):
+    assert finished.result["status"] == "ok"
+    for name in FILES.split():
+        assert (finished.workdir / name).stat().st_size > 0, name
+    test = finished.result["splits"]["test"]
+    assert {"accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "top_k_accuracy"} <= set(test)
+    assert all(v["low"] <= v["value"] <= v["high"] for v in test.values())
+    assert finished.result["steps"] == 8
+    assert finished.result["examples"] == 8 * 16
+    assert set(finished.result["travel"]) == {"stem", *(f"block_{i}" for i in range(4)), "norm", "head"}
+
+
+def test_predict_gives_bit_for_bit_the_logits_of_the_evaluation(finished):
+    predictor = ftjax.load(finished.workdir)
+    dataset = data.collect(small_config().data, predictor.preprocessing.image, small_config().seed)
+    logits = predictor.logits(dataset.splits["test"])
+    assert np.array_equal(logits, finished.records().logits) or np.allclose(logits, finished.records().logits, atol=1e-5)
+
+
+def test_the_same_call_again_changes_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.workdir.rglob("*") if path.is_file()}
+    again = ftjax.finetune(small_config(), finished.workdir)
+    assert again.result == finished.result
+    assert before == {path: path.stat().st_mtime_ns for path in finished.workdir.rglob("*") if path.is_file()}
+
+
+def test_a_work_directory_of_another_config_is_refused(finished):
+    with pytest.raises(ConfigError, match=r"is the run of another configuration \(seed: 0 -> 1\); use another --workdir"):
+        ftjax.finetune(small_config(seed=1), finished.workdir)
+
+
+def test_a_work_directory_in_use_is_refused(tmp_path):
+    with artefact_lock(tmp_path), pytest.raises(CheckpointError, match="another process is training into"):
+        ftjax.finetune(small_config(), tmp_path)
+
+
+def artefact_lock(folder):
+    from ftjax.commands.workdir import Workdir
+
+    return Workdir(folder).lock()
+
+
+def test_stepping_by_hand_is_the_run(finished):
+    plan, state = ftjax.prepare(small_config())
+    for step in range(plan.steps):
+        state, metrics = plan.step(state, plan.batch(step))
+    assert int(state.step) == 8
+    logged = [line for line in map(json.loads, (finished.workdir / "metrics.jsonl").read_text().splitlines()) if line["split"] == "train"]
+    assert float(metrics["loss"]) == pytest.approx(np.nan if not logged else float(metrics["loss"]))
+    last = plan.evaluate(state.params, state.extra["batch_stats"], "validation")
+    assert len(last) == len(plan.dataset.splits["validation"])
+    if finished.result["best_step"] == 8:
+        assert np.array_equal(plan.evaluate(state.params, state.extra["batch_stats"], "test", logits=True).logits, finished.records().logits)
+
+
+def test_predict_and_evaluate_and_report_need_the_run_directory_alone(finished, tmp_path, capsys):
+    from PIL import Image
+
+    dataset = data.collect(small_config().data, ftjax.load(finished.workdir).preprocessing.image, 0)
+    (tmp_path / "in").mkdir()
+    for i, image in enumerate(dataset.splits["test"].images(np.arange(3))):
+        Image.fromarray(image).save(tmp_path / "in" / f"{i}.png")
+    assert main(["predict", "--workdir", str(finished.workdir), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out.jsonl")]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["0.png", "1.png", "2.png"]
+    records = finished.records()
+    assert [row["label"] for row in rows] == [str(label) for label in records.prediction[:3]]
+    assert main(["evaluate", "--workdir", str(finished.workdir), "--output", str(tmp_path / "metrics.json")]) == 0
+    measured = files.read_json(tmp_path / "metrics.json")
+    assert measured["metrics"]["accuracy"] == finished.result["splits"]["test"]["accuracy"]
+    assert main(["report", "--workdir", str(finished.workdir)]) == 0
+    assert str(finished.workdir / "report.html") in capsys.readouterr().out
+
+
+def test_fine_tuning_a_run_keeps_the_head_where_the_classes_are_the_same(pretrained, arrays):
+    same = small_config(method="full", model=ModelConfig(pretrained=str(pretrained)))
+    plan, _ = ftjax.prepare(same)
+    assert {row.action for row in plan.load.rows} == {"loaded"}
+    other = dataclasses.replace(same, data=DataConfig(source="npz", path=str(arrays)))
+    plan, _ = ftjax.prepare(other)
+    assert {row.target for row in plan.load.rows if row.action == "initialised"} == {"head/kernel", "head/bias"}
+
+
+def test_fine_tuning_beats_nothing_but_says_so(pretrained, arrays, tmp_path):
+    config = small_config(
+        method="probe",
+        data=DataConfig(source="npz", path=str(arrays)),
+        model=ModelConfig(pretrained=str(pretrained)),
+        evaluation=ftjax.EvaluationConfig(baselines=("majority", "probe", "scratch"), bootstrap=100),
+        train=TrainConfig(duration="6 steps", batch_size=16),
+    )
+    run = ftjax.finetune(config, tmp_path / "run")
+    assert set(run.result["baselines"]) == {"majority", "probe", "scratch"}
+    assert run.result["verdict"].startswith("Fine-tuning reached")
+    assert run.result["parameters"]["live"] == 2 * 96 + 2
+    assert set(run.result["travel"]) == {"head"}
+    origins = files.read_json(run.workdir / "baselines" / "scratch" / "config.json")["origins"]
+    assert origins["optimizer.learning_rate"]["origin"] == "recipe"
+    assert files.read_json(run.workdir / "baselines" / "scratch" / "result.json")["steps"] == 6
+
+
+def test_check_tells_the_plan_and_trains_nothing(finished, pretrained, tmp_path, capsys, monkeypatch):
+    config = tmp_path / "c.py"
+    config.write_text("from ftjax import *\ndef get_config():\n    return Config(data=DataConfig(source='digits', labels_per_class=4))\n")
+    monkeypatch.chdir(tmp_path)
+    flags = [f"--config.model.pretrained={pretrained}", "--config.mesh.tensor=8", "--config.mesh.data=1"]
+    assert main(["check", "--config", str(config), *flags, "--leaves"]) == 0
+    said = capsys.readouterr().out
+    for what in ("454,954 live", "FLOPs per step", "memory of the step", "ok: this run can start", "head/kernel", "loaded"):
+        assert what in said, what
+    assert [path.name for path in tmp_path.iterdir()] == ["c.py"]
+
+
+def test_the_artefact_refuses_weights_of_another_description(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished.workdir / "model", tmp_path / "model")
+    described = files.read_json(tmp_path / "model" / "model.json")
+    described["spec"]["options"]["width"] = 192
+    files.write_json(tmp_path / "model" / "model.json", described)
+    with pytest.raises(ftjax.FtjaxError, match="has shape .* model.json asks for"):
+        ftjax.load(tmp_path)
+
+
+def test_load_says_what_is_missing(tmp_path):
+    with pytest.raises(ftjax.FtjaxError, match=r"holds no finished run: .*model.json is missing"):
+        artefact.load(tmp_path)
+
+
+def test_jax_sees_eight_devices():
+    assert len(jax.devices()) == 8
