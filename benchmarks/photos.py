@@ -63,8 +63,8 @@ def table(rows: list[dict], versions: dict) -> str:
     lines = [
         "# Fine-tuning on real photos",
         "",
-        f"`python benchmarks/photos.py`: {STEPS} steps of 32 examples at {PIXELS} pixels, method full with the recipe's values; test accuracy, mean (min to max) over",
-        "seeds. The seed changes the head, the order of the data and the augmentation; splits are the data sets' own. Probe: logistic regression on the",
+        f"`python benchmarks/photos.py`: {STEPS} steps of 32 examples at {PIXELS} pixels, method full with the recipe's values.",
+        "Test accuracy, mean (min to max) over seeds. The seed changes the head, the order of the data and the augmentation; splits are the data sets' own. Probe: logistic regression on the",
         "pretrained features. Scratch: the same model, data, steps and batch size from random weights at the scratch recipe's learning rate.",
         "The interval is about the test examples of seed 0 (Wilson, 95 %).",
         "",

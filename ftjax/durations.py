@@ -54,10 +54,10 @@ def to_steps(duration: Duration, clock: Clock, what: str = "duration", *, minimu
     [500, 7, 5, 63, 50, 1]
     """
     amount, unit = _parse(duration, what)
-    exact = amount * _steps_per_unit(unit, clock, what)
-    if not minimum <= exact <= LONGEST:
-        raise ConfigError(f"{what}: {duration!r} is {math.ceil(exact)} steps; it must be from {minimum} to {LONGEST} steps")
-    return math.ceil(exact)
+    steps = math.ceil(amount * _steps_per_unit(unit, clock, what))
+    if not minimum <= steps <= LONGEST:
+        raise ConfigError(f"{what}: {duration!r} is {steps} steps; it must be from {minimum} to {LONGEST} steps")
+    return steps
 
 
 def parse_points(points: Sequence[tuple[Duration, float]], clock: Clock, what: str = "schedule") -> Points:

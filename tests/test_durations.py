@@ -88,3 +88,7 @@ def test_points_may_jump_but_not_go_back() -> None:
 def test_malformed_points_are_named(points: tuple, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         parse_points(points, CLOCK, "c")
+
+
+def test_a_part_of_a_step_counts_as_one_also_where_one_is_asked_for():
+    assert to_steps("5%", Clock(batch_size=16, examples_per_epoch=58, total_steps=6), minimum=1) == 1

@@ -37,7 +37,7 @@ def moved_and_stayed(plan: Plan, state: TrainState, before: dict[str, str]) -> d
     changed = [path for path, print_ in fingerprints(state).items() if print_ != before[path]]
     if changed:
         raise TrainingFailed(f"frozen parameters changed: {_some(changed)}; the pretrained file may have changed since the run began")
-    travelled = jax.device_get(plan.travel(state.live, state.extra["anchor"], state.extra["anchor"]))
+    travelled = plan.by_depth(jax.device_get(plan.travel(state.live, state.extra["anchor"], state.extra["anchor"])))
     resting = [group for group, values in travelled.items() if float(values["travel"]) == 0.0]
     if resting:
         raise TrainingFailed(f"these groups should train and never moved: {_some(resting)}; see their coefficient and learning rate in coefficients.json")

@@ -195,7 +195,7 @@ class _Run:
         values |= {"learning_rate": self.plan.learning_rate(self.step - 1), "skipped": float(len(self.window) - len(good))}
         self.window = []
         log.write(self.step, "train", values)
-        travel = jax.device_get(self.plan.travel(self.state.live, self.state.extra["anchor"], previous))
+        travel = self.plan.by_depth(jax.device_get(self.plan.travel(self.state.live, self.state.extra["anchor"], previous)))
         log.write(self.step, "travel", {f"{kind}/{group}": float(v[kind]) for group, v in travel.items() for kind in ("travel", "update")})
         rate = self.step / max(self.clock.training, 1e-9)
         shown = {"examples_per_second": rate * self.plan.batch_size, "input_wait": self.input_wait(), "eta": (self.plan.steps - self.step) / rate}

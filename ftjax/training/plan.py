@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -129,6 +129,10 @@ class Plan:
         """`travel(live, anchor, previous) -> {group: {"travel", "update"}}`, compiled."""
         return jax.jit(lambda live, anchor, previous: coefficients.travel(live, anchor, previous, self.model.group_of))
 
+    def by_depth(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values by group, from the stem to the head; a dict that went through `jit` comes back sorted by name."""
+        return {group: values[group] for group in self.model.groups if group in values}
+
     @functools.cached_property
     def copy(self) -> Any:
         """A second buffer with the same content: what is donated afterwards cannot take it along."""
@@ -144,7 +148,7 @@ class Plan:
         ids = [self.dataset.splits["train"].ids[i] for i in np.asarray(batch["id"])]
         before = state._replace(step=jnp.asarray(step - 1, jnp.int32))
         norms = jax.device_get(jax.jit(gradient_norms(self.parts, self.model.group_of))(before, self.put(batch), self.hyper))
-        shown = ", ".join(f"{group} {float(norm):.3g}" for group, norm in norms.items())
+        shown = ", ".join(f"{group} {float(norm):.3g}" for group, norm in self.by_depth(norms).items())
         rows = ", ".join(ids[:16]) + (f", ... ({len(ids)} in all)" if len(ids) > 16 else "")
         count = self.config.train.max_bad_steps
         rate = float(self.hyper["learning_rate"])

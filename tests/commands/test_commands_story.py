@@ -142,7 +142,7 @@ def test_the_artefact_refuses_weights_of_another_description(finished, tmp_path)
     described = files.read_json(tmp_path / "model" / "model.json")
     described["spec"]["options"]["width"] = 192
     files.write_json(tmp_path / "model" / "model.json", described)
-    with pytest.raises(ftjax.FtjaxError, match="has shape .* model.json asks for"):
+    with pytest.raises(ftjax.FtjaxError, match=r"has shape .* model\.json asks for"):
         ftjax.load(tmp_path)
 
 
