@@ -131,9 +131,11 @@ def torch_step(params: Params, x: np.ndarray, target: np.ndarray, autocast: bool
 
     def forward(x: Any) -> Any:
         for layer in state:
-            dense = lambda name, x, layer=layer: torch.addmm(layer[name]["bias"], x.reshape(-1, x.shape[-1]), layer[name]["kernel"]).reshape(  # noqa: E731
-                *x.shape[:-1], -1
-            )
+
+            def dense(name: str, x: Any, layer: dict[str, Any] = layer) -> Any:
+                rows = torch.addmm(layer[name]["bias"], x.reshape(-1, x.shape[-1]), layer[name]["kernel"])
+                return rows.reshape(*x.shape[:-1], -1)
+
             query, key, value = (dense(name, x).reshape(BATCH, LENGTH, HEADS, -1).transpose(1, 2) for name in ("query", "key", "value"))
             mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape)
             x = F.layer_norm(x + dense("out", mixed), (WIDTH,), layer["norm1"]["scale"], layer["norm1"]["bias"], 1e-12)

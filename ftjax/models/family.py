@@ -59,11 +59,12 @@ class Family:
         """`spec` with every option present, checked.
 
         Raises:
-          ConfigError: an option is unknown or impossible, or the number of classes or pixels is not positive.
+          ConfigError: an option is unknown, of a wrong type or impossible, or the number of classes or pixels is not positive.
         """
-        for option in spec.options:
+        for option, value in spec.options.items():
             if option not in self.options:
                 raise ConfigError(f"{self.name}: unknown option {option!r}; {did_you_mean(option, self.options)}")
+            _check_type(self.name, option, value, self.options[option])
         if spec.num_classes < 1 or min(spec.image_size) < 1:
             raise ConfigError(f"{self.name}: num_classes {spec.num_classes} and image_size {spec.image_size} must be positive")
         spec = dataclasses.replace(spec, options=self.complete({**self.options, **spec.options}), image_size=tuple(spec.image_size))
@@ -141,6 +142,12 @@ class Model:
     def partition_spec(self, path: str, shape: tuple[int, ...]) -> PartitionSpec:
         """The mesh axis ("tensor") or None for each dimension of the parameter at `path`."""
         return self.family.partition_spec(path, shape)
+
+
+def _check_type(family: str, option: str, value: Option, default: Option) -> None:
+    kinds = {float: (float, int), list: (list, tuple)}.get(type(default), (type(default),))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise ConfigError(f"{family}: option {option} {value!r} is of type {type(value).__name__}; allowed: {type(default).__name__}")
 
 
 def _as_params(images: Array, params: Tree) -> Array:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.models.layers import Precision
 
-Option = int | float | str | bool | list[int]
+Option = Any
+"""A JSON value: int, float, str, bool or a list of ints; of the type of the family's default."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ from jax import Array
 from ftjax.errors import ConfigError
 from ftjax.models import layers
 from ftjax.models.family import Family
-from ftjax.models.modules import Dense, Drop, Encoder, LayerNorm, drop_rates, remat, truncated, zeros
 from ftjax.models.modules import Conv as Patch
+from ftjax.models.modules import Dense, Drop, Encoder, LayerNorm, drop_rates, remat, truncated
 from ftjax.models.spec import Compute, ModelSpec
 
 _EPSILON = 1e-6

@@ -98,21 +98,18 @@ def convolutional(state, rename):
 
 @pytest.mark.parity
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(224, 224)])
-def test_vit_with_the_real_weights_equals_timm(shared_data, size):
-    timm = pytest.importorskip("timm")
+def test_vit_with_the_real_weights_equals_timm(timm, shared_data):
     safetensors = pytest.importorskip("safetensors.torch")
     network = timm.create_model("vit_tiny_patch16_224", pretrained=False)
     network.load_state_dict(safetensors.load_file(shared_data / "weights" / "vit_tiny_patch16_224" / "model.safetensors"))
-    images = random_images(*size)
+    images = random_images(224, 224)
     np.testing.assert_allclose(our_logits("vit_tiny_patch16_224", vit_from_timm(arrays(network)), images), torch_logits(network, images), atol=1e-4)
 
 
 @pytest.mark.parity
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "depths"), [("resnet18", (2, 2, 2, 2)), ("resnet50", (3, 4, 6, 3))])
-def test_resnets_equal_timm_on_even_and_odd_images(name, depths):
-    timm = pytest.importorskip("timm")
+def test_resnets_equal_timm_on_even_and_odd_images(timm, name, depths):
     network = randomise(timm.create_model(name, pretrained=False))
 
     def rename(module):
@@ -131,8 +128,7 @@ def test_resnets_equal_timm_on_even_and_odd_images(name, depths):
 
 @pytest.mark.parity
 @pytest.mark.slow
-def test_mobilenet_equals_timms_with_keras_padding_and_epsilon():
-    timm = pytest.importorskip("timm")
+def test_mobilenet_equals_timms_with_keras_padding_and_epsilon(timm):
     network = randomise(timm.create_model("mobilenetv2_035", pretrained=False, pad_type="same", bn_eps=1e-3))
     starts = (0, 1, 3, 6, 10, 13, 16)
 

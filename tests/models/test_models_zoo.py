@@ -64,13 +64,22 @@ def test_vit_paths_are_canonical():
     shapes = {path: leaf.shape for path, leaf in trees.flatten(params).items()}
     block = {
         **{f"attention/{role}/{leaf}": shape for role in ("query", "key", "value", "out") for leaf, shape in (("kernel", (96, 96)), ("bias", (96,)))},
-        **{"mlp/up/kernel": (96, 384), "mlp/up/bias": (384,), "mlp/down/kernel": (384, 96), "mlp/down/bias": (96,)},
+        "mlp/up/kernel": (96, 384),
+        "mlp/up/bias": (384,),
+        "mlp/down/kernel": (384, 96),
+        "mlp/down/bias": (96,),
         **{f"{norm}/{leaf}": (96,) for norm in ("norm1", "norm2") for leaf in ("scale", "bias")},
     }
     assert shapes == {
-        **{"stem/patch/kernel": (4, 4, 3, 96), "stem/patch/bias": (96,), "stem/class_token": (1, 1, 96), "stem/position": (1, 17, 96)},
+        "stem/patch/kernel": (4, 4, 3, 96),
+        "stem/patch/bias": (96,),
+        "stem/class_token": (1, 1, 96),
+        "stem/position": (1, 17, 96),
         **{f"encoder/block_{index}/{path}": shape for index in range(4) for path, shape in block.items()},
-        **{"norm/scale": (96,), "norm/bias": (96,), "head/kernel": (96, 10), "head/bias": (10,)},
+        "norm/scale": (96,),
+        "norm/bias": (96,),
+        "head/kernel": (96, 10),
+        "head/bias": (10,),
     }
     assert extra == {}
 
@@ -127,6 +136,8 @@ def _spec(family="vit", size=(224, 224), classes=10, **options):
         (lambda: models.named("vit_tiny_patch16", 10), "model.name 'vit_tiny_patch16' is unknown; did you mean 'vit_tiny_patch16_224'"),
         (lambda: models.build(_spec("vits")), "model family 'vits' is unknown; did you mean 'vit'? allowed: 'mobilenet_v2', 'resnet', 'vit'"),
         (lambda: models.build(_spec(dept=3)), "vit: unknown option 'dept'; did you mean 'depth'?"),
+        (lambda: models.build(_spec(depth="12")), "vit: option depth '12' is of type str; allowed: int"),
+        (lambda: models.build(_spec("resnet", depths=2)), "resnet: option depths 2 is of type int; allowed: list"),
         (lambda: models.build(_spec(width=100)), "vit: width 100 is not a multiple of heads 3"),
         (lambda: models.named("vit_tiny_patch16_224", 10, (224, 100)), "the width 100 is not a multiple of the patch size 16; the nearest is 96 or 112"),
         (lambda: models.named("vit_tiny_patch16_224", 10, (8, 32)), "the height 8 is not a multiple of the patch size 16; the nearest is 16"),
@@ -138,7 +149,10 @@ def _spec(family="vit", size=(224, 224), classes=10, **options):
         (lambda: models.build(_spec(), precision="float16"), "model.precision 'float16': did you mean 'bfloat16' or 'float32'?"),
         (lambda: models.build(_spec(), batch_statistics="auto"), "model.batch_statistics 'auto': allowed: 'frozen', 'updated'"),
         (lambda: models.build(_spec(), dropout=1.0), "model.dropout 1.0: a rate of at least 0 and below 1 is allowed"),
-        (lambda: abstract("vit_digits")[0].group_of("encoder/block_4/norm1/scale"), "vit: path 'encoder/block_4/norm1/scale' belongs to no group; did you mean"),
+        (
+            lambda: abstract("vit_digits")[0].group_of("encoder/block_4/norm1/scale"),
+            "vit: path 'encoder/block_4/norm1/scale' belongs to no group; did you mean",
+        ),
         (lambda: abstract("vit_digits")[0].group_of("block_0/norm1/scale"), "path 'block_0/norm1/scale' belongs to no group"),
         (lambda: abstract("vit_digits")[0].group_of("top/conv/kernel"), "path 'top/conv/kernel' belongs to no group"),
         (lambda: models.ModelSpec.from_json({"family": "vit"}), "ModelSpec: key 'options' is missing from ['family']"),
