@@ -5,8 +5,8 @@
 The argument after a colon names the method: `configs/image_folder.py:probe`.
 """
 
-from ftjax import Config, DataConfig
+from ftjax import Config, DataConfig, Method
 
 
-def get_config(method: str = "full") -> Config:
+def get_config(method: Method = "full") -> Config:
     return Config(method=method, data=DataConfig(source="image_folder"))

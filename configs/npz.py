@@ -3,8 +3,8 @@
 python -m ftjax.main --config configs/npz.py --config.data.path=digits.npz --config.model.pretrained=builtin:digits --workdir runs/npz
 """
 
-from ftjax import Config, DataConfig
+from ftjax import Config, DataConfig, Method
 
 
-def get_config(method: str = "full") -> Config:
+def get_config(method: Method = "full") -> Config:
     return Config(method=method, data=DataConfig(source="npz"))

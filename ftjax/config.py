@@ -13,7 +13,10 @@ Value = float | tuple[tuple[str, float], ...]
 """A coefficient: a number, or a schedule as points `((when, value), ...)` with linear interpolation; `when` is a duration."""
 
 Rules = tuple[tuple[str, Value], ...]
-"""An ordered table of `(path pattern, value)`. A pattern is a regular expression for the whole path; the first match wins."""
+"""An ordered table of `(pattern, value)`; the first match wins. A pattern is a regular expression for the whole path, or `group:` and one for the group."""
+
+Method = Literal["full", "probe", "layer_decay", "partial", "scratch"]
+"""The usual tables of coefficients; `recipes.py` says what each stands for."""
 
 Duration = str
 """`"3 epochs"`, `"500 steps"`, `"2000 examples"` or `"10%"` (of the whole run)."""
@@ -180,7 +183,7 @@ class ReportConfig:
 class Config:
     """One run. `ftjax.finetune(config)` and `--config` take the same value."""
 
-    method: Literal["full", "probe", "layer_decay", "partial", "scratch"] = "full"
+    method: Method = "full"
     seed: int = 0
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)

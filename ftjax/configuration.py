@@ -106,7 +106,8 @@ def resolve(file: str | None, flags: Mapping[str, str], base: Config | None = No
     default = dict(keys(Config()))
     origins: dict[str, tuple[Origin, str]] = {key: ("default", "") if value == default[key] else ("file", file or "caller") for key, value in keys(config)}
     config = replace(config, {key: parse_text(key, text) for key, text in flags.items()})
-    return Resolved(config, origins | {key: ("flag", f"--config.{key}={text}") for key, text in flags.items()})
+    given: dict[str, tuple[Origin, str]] = {key: ("flag", f"--config.{key}={text}") for key, text in flags.items()}
+    return Resolved(config, origins | given)
 
 
 def parse_text(key: str, text: str) -> Any:

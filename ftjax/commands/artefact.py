@@ -61,7 +61,7 @@ class Predictor:
 
     def logits(self, split: data.Split) -> np.ndarray:
         """float32 `[n classes]`, one row per image, in order."""
-        return self.records(data.eval_batches(split, self.batch_size)).logits
+        return np.asarray(self.records(data.eval_batches(split, self.batch_size)).logits)
 
     def records(self, batches: Iterator[Mapping[str, np.ndarray]]) -> Records:
         """Records with logits, by the compiled function that evaluated the run."""
@@ -81,7 +81,8 @@ class Predictor:
 
     def read(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> data.Split:
         """The images of files or of a folder, as the model wants them."""
-        return data.read_images([paths] if isinstance(paths, (str, os.PathLike)) else paths, self.preprocessing.image, max_pixels=self.max_pixels)[1]
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        return data.read_images([os.fspath(path) for path in given], self.preprocessing.image, max_pixels=self.max_pixels)[1]
 
     def _arrays(self, images: np.ndarray) -> data.Split:
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):

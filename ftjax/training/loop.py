@@ -19,12 +19,12 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from ftjax.data import Batch as HostBatch
 from ftjax.errors import TrainingFailed
 from ftjax.evaluation import compute_all, metric_named
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.plan import Plan
 from ftjax.training.state import TrainState
-from ftjax.training.step import Batch
 from ftjax.trees import Tree
 
 RUN_AHEAD = 2
@@ -146,7 +146,7 @@ class _Run:
         self.window = [{name: float(value) for name, value in values.items()} for values in restored.info["window"]]
         self.view.message(f"resumed from step {self.step}")
 
-    def train(self, batches: Iterator[Batch], log: Log, stop: threading.Event) -> None:
+    def train(self, batches: Iterator[HostBatch], log: Log, stop: threading.Event) -> None:
         """Steps until the end, each followed by whatever is due."""
         every = self.plan.every
         while self.step < self.plan.steps and not self.progress.stopped_early:
@@ -162,7 +162,7 @@ class _Run:
             if stop.is_set():
                 return
 
-    def advance(self, batches: Iterator[Batch], log: Log) -> None:
+    def advance(self, batches: Iterator[HostBatch], log: Log) -> None:
         """One step; its metrics are looked at a little later, so that the device never waits for the host."""
         with self.clock.run("waiting"):
             batch = self.plan.put(next(batches))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from ftjax import coefficients, configuration, data, distribution, durations, models, recipes, trees, weights
 from ftjax.config import Config
 from ftjax.configuration import Resolved
+from ftjax.data import Batch as HostBatch
 from ftjax.data import Dataset, ImageFormat, Preprocessing
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Records
@@ -94,13 +95,12 @@ class Plan:
         """The batch of a step, on the devices: a pure function of (seed, step)."""
         return self.put(data.batch_at(self.dataset.splits["train"], int(step), self.batch_size, self.config.seed))
 
-    def train_batches(self, start: int) -> Iterator[Any]:
+    def train_batches(self, start: int) -> Generator[HostBatch]:
         """The host batches of steps `start` to the last, prepared ahead by threads."""
-        return data.train_batches(
-            self.dataset.splits["train"], self.batch_size, self.config.seed, start=start, stop=self.steps, workers=self.config.data.workers
-        )
+        train, workers = self.dataset.splits["train"], self.config.data.workers
+        yield from data.train_batches(train, self.batch_size, self.config.seed, start=start, stop=self.steps, workers=workers)
 
-    def put(self, batch: Batch) -> Batch:
+    def put(self, batch: Mapping[str, np.ndarray]) -> Batch:
         """A host batch on the devices, its rows spread over them."""
         return distribution.put_batch(batch, self.mesh)
 
@@ -140,7 +140,7 @@ class Plan:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step."""
-        return float(self.hyper["learning_rate"] * coefficients.learning_rate_shape(self.config.optimizer, self.clock)(step))
+        return float(self.hyper["learning_rate"] * coefficients.learning_rate_shape(self.config.optimizer, self.clock)(jnp.asarray(step)))
 
     def describe_bad_step(self, state: TrainState, step: int) -> str:
         """What a run that stopped can say about the step whose loss or gradient was not finite."""
