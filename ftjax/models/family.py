@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -111,21 +111,19 @@ class Model:
           ConfigError: dropout or stochastic depth without a key.
         """
         updates = train and self.compute.batch_statistics == "updated" and bool(extra)
-        random = train and self.compute.is_random
-        if random and key is None:
+        if train and self.compute.is_random and key is None:
             raise ConfigError("model.dropout and model.drop_path need a random key when training")
-        answer = self._module.apply(
-            {"params": params, **extra},
-            _as_params(images, params),
-            train=train,
-            rngs={"dropout": key} if random else None,
-            mutable=["batch_stats"] if updates else False,
+        run = functools.partial(
+            self._module.apply, {"params": params, **extra}, _as_params(images, params), train=train, rngs={"dropout": key} if key is not None else None
         )
-        return (answer[0], dict(answer[1])) if updates else (answer, extra)
+        if not updates:
+            return cast(Array, run()), extra
+        logits, new = run(mutable=["batch_stats"])
+        return logits, dict(new)
 
     def features(self, params: Tree, extra: Tree, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch width"]:
         """What the head sees, as in evaluation."""
-        return self._module.apply({"params": params, **extra}, _as_params(images, params), head=False)
+        return cast(Array, self._module.apply({"params": params, **extra}, _as_params(images, params), head=False))
 
     def group_of(self, path: str) -> str:
         """The group that the parameter (or statistic) at `path` belongs to.

@@ -83,13 +83,13 @@ def patches(x: Float[Array, "batch height width n"], size: tuple[int, int]) -> F
     return x.swapaxes(2, 3).reshape(batch, rows, columns, -1)
 
 
-def add_bias(x: Float[Array, "... m"], bias: Float[Array, m]) -> Float[Array, "... m"]:
+def add_bias(x: Float[Array, "... m"], bias: Float[Array, " m"]) -> Float[Array, "... m"]:
     """x + bias over the last axis."""
     return x + last_axis(bias, x)
 
 
 def layer_norm(
-    x: Float[Array, "... width"], scale: Float[Array, width], bias: Float[Array, width], epsilon: float, precision: Precision = "float32"
+    x: Float[Array, "... width"], scale: Float[Array, " width"], bias: Float[Array, " width"], epsilon: float, precision: Precision = "float32"
 ) -> Float[Array, "... width"]:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis (Ba et al. 2016), never in less than float32."""
     if precision == "bfloat16":

@@ -14,7 +14,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 
-def last_axis(vector: Float[Array, width], like: Array) -> Array:
+def last_axis(vector: Float[Array, " width"], like: Array) -> Array:
     """`vector` with leading axes of size one, to meet `like` without implicit rank promotion."""
     return vector.reshape((1,) * (like.ndim - 1) + (-1,))
 

@@ -82,34 +82,35 @@ def _attention_forward(query: Array, key: Array, value: Array) -> tuple[Array, t
     q, k, v = narrow(query * query.shape[-1] ** -0.5), narrow(key), narrow(value)
     scores = product(q, k, ((3,), (3,)), ((0, 2), (0, 2)))
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    weights = weights * (1 / weights.sum(-1, keepdims=True))
+    weights = narrow(weights * (1 / weights.sum(-1, keepdims=True)))
     mixed = product(weights, v, ((3,), (1,)), ((0, 1), (0, 2)))
     return mixed.swapaxes(1, 2).astype(query.dtype), (q, k, v, weights)
 
 
 def _attention_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, Array, Array]:
-    """dv = p^T g, dp = g v^T, ds = p (dp - sum(p dp)), dq = ds k, dk = ds^T q; p is `weights` [batch heads length source]."""
+    """dv = p^T g, dp = g v^T, ds = p (dp - sum(p dp)), dq = ds k, dk = ds^T q; p is `weights` [batch heads length source], kept in bfloat16."""
     q, k, v, p = residuals
     g16 = narrow(g)
     dv = _over_length(p, g16)
     dp = product(g16, v, ((3,), (3,)), ((0, 2), (0, 2)))
     ds = narrow(p * (dp - (p * dp).sum(-1, keepdims=True)))
     dq = product(ds, k, ((3,), (1,)), ((0, 1), (0, 2))) * q.shape[-1] ** -0.5
-    dk = _over_length(ds, q)
-    return tuple(d.swapaxes(1, 2).astype(g.dtype) for d in (dq, dk, dv))
+    dq, dk, dv = (d.swapaxes(1, 2).astype(g.dtype) for d in (dq, _over_length(ds, q), dv))
+    return dq, dk, dv
 
 
 attention_bfloat16.defvjp(_attention_forward, _attention_backward)
 
 
 def _over_length(a: Float[Array, "batch heads length source"], b: Float[Array, "batch length heads width"]) -> Float[Array, "batch heads source width"]:
-    """a^T b for every head, with a transposed in memory so that the fast kernel applies.
+    """a^T b for every head.
 
-    XLA folds a bare transpose back into the product; two transposed halves put side by side it leaves alone.
+    XLA folds a transposed `a` back into the product and loses the fast kernel; with the length split into two axes it transposes in memory
+    to join them, and the kernel applies. An odd length (a class token beside an even grid) cannot be split evenly and is computed in float32.
     """
-    middle = a.shape[2] // 2
-    if not middle:
-        return widened_product(a, b, ((2,), (1,)), ((0, 1), (0, 2)))
-    a = narrow(a)
-    halves = [half.swapaxes(2, 3) for half in (a[:, :, :middle], a[:, :, middle:])]
-    return product(jnp.concatenate(halves, axis=3), b, ((3,), (1,)), ((0, 1), (0, 2)))
+    length = a.shape[2]
+    b = b.swapaxes(1, 2)
+    if length % 2 or length < 4:
+        return widened_product(a, b, ((2,), (2,)), ((0, 1), (0, 1)))
+    a, b = (x.reshape(*x.shape[:2], 2, length // 2, x.shape[3]) for x in (a, b))
+    return product(a, b, ((2, 3), (2, 3)), ((0, 1), (0, 1)))

@@ -7,7 +7,7 @@ pre-activation network ends in a norm.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
@@ -79,10 +79,10 @@ class Shortcut(nn.Module):
         if self.kind == "subsample":
             return _subsample(x, self.features, self.stride)
         conv = Conv(self.features, (1, 1), self.compute, strides=(self.stride,) * 2, use_bias=self.kind == "conv_bias", name="conv")
-        norm = BatchNorm(_EPSILON, self.compute, name="norm") if self.kind != "conv_bias" else None
-        if self.kind == "norm_conv":
-            return conv(self.activation(norm(x, train)))
-        return norm(conv(x), train) if norm else conv(x)
+        if self.kind == "conv_bias":
+            return conv(x)
+        norm = BatchNorm(_EPSILON, self.compute, name="norm")
+        return conv(self.activation(norm(x, train))) if self.kind == "norm_conv" else norm(conv(x), train)
 
 
 def _subsample(x: Array, features: int, stride: int) -> Array:
@@ -94,7 +94,7 @@ def _subsample(x: Array, features: int, stride: int) -> Array:
 class Block(nn.Module):
     """Basic (two 3x3), pre-activation (the same, norm first) or bottleneck (1x1, strided 3x3, 1x1) residual block."""
 
-    options: dict[str, Option]
+    options: Mapping[str, Option]
     width: int
     stride: int
     drop_path: float
@@ -145,7 +145,7 @@ class ResNet(nn.Module):
         return Dense(self.spec.num_classes, compute, name="head")(x) if head else x
 
 
-def _plan(options: dict[str, Option]) -> list[tuple[int, int]]:
+def _plan(options: Mapping[str, Option]) -> list[tuple[int, int]]:
     """(width, stride) of every block: each stage but the first begins by halving the resolution."""
     stages = enumerate(zip(options["widths"], options["depths"]))
     return [(width, 2 if stage and not index else 1) for stage, (width, depth) in stages for index in range(depth)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ftjax.errors import ConfigError, did_you_mean
@@ -66,7 +66,7 @@ class InputSpec:
           ConfigError: a key is missing or unknown.
         """
         _check_keys(cls, value)
-        return cls(tuple(map(float, value["mean"])), tuple(map(float, value["std"])), value["interpolation"], float(value["crop_fraction"]))
+        return cls(_three(value["mean"]), _three(value["std"]), value["interpolation"], float(value["crop_fraction"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,11 @@ class Compute:
     def is_random(self) -> bool:
         """Whether training draws random numbers inside the model."""
         return self.drop_path > 0 or self.dropout > 0
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _check_keys(cls: type, value: Mapping[str, Any]) -> None:
