@@ -12,5 +12,5 @@ def get_config() -> Config:
         # Ten labels a class to learn from; half of the data to test on, so that the interval is narrow.
         data=DataConfig(source="digits", labels_per_class=10, validation_fraction=0.1, test_fraction=0.5),
         model=ModelConfig(pretrained="builtin:digits"),
-        evaluation=EvaluationConfig(baselines=("majority", "probe", "scratch")),
+        evaluation=EvaluationConfig(baselines=("majority", "pretrained", "probe", "scratch")),
     )

@@ -166,7 +166,8 @@ class EvaluationConfig:
     bootstrap: int = 1000
     """Resamples of the test set behind each interval."""
     confidence: float = 0.95
-    baselines: tuple[Literal["majority", "probe", "scratch"], ...] = ("majority", "probe")
+    baselines: tuple[Literal["majority", "pretrained", "probe", "scratch"], ...] = ("majority", "pretrained", "probe")
+    """Measured on the same test examples. "pretrained", the model as it came, only where its head is kept."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def test_every_command_runs(home):
         said[line] = run(home, words)
     quickstart = files.read_json(home / "runs" / "quickstart" / "result.json")
     assert quickstart["status"] == "ok"
-    assert set(quickstart["baselines"]) == {"majority", "probe", "scratch"}
+    assert set(quickstart["baselines"]) == {"majority", "pretrained", "probe", "scratch"}
     assert "ok: this run can start" in next(text for line, text in said.items() if " check " in line)
     assert len((home / "predictions.csv").read_text().splitlines()) == 81
 

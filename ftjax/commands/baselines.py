@@ -32,6 +32,14 @@ REOPENED = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Before:
+    """The model as it came, measured before step 0: `features` float32 `[n width]` per split, `records` of the test split with the kept head."""
+
+    features: dict[str, np.ndarray] | None
+    records: Records | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Compared:
     """The baselines of result.json, and what to warn of."""
 
@@ -51,21 +59,33 @@ def initial_features(plan: Plan, state: TrainState) -> dict[str, np.ndarray]:
     return found
 
 
-def compare(plan: Plan, records: Records, features: dict[str, np.ndarray] | None, scratch: Scratch) -> Compared:
+def before_training(plan: Plan, state: TrainState) -> Before:
+    """What the configured baselines need of the model as it came."""
+    asked = plan.config.evaluation.baselines if plan.load is not None else ()
+    features = initial_features(plan, state) if "probe" in asked else None
+    records = plan.evaluate(state.params, state.extra["batch_stats"], "test") if "pretrained" in asked and plan.keeps_head else None
+    return Before(features, records)
+
+
+def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> Compared:
     """Measure the configured baselines on the test split, each with the paired difference to the model.
 
     Args:
       plan: the run.
       records: of the fine-tuned model on the test split.
-      features: of `initial_features`; None where no probe was asked for.
+      before: of `before_training`.
       scratch: trains the same model from random weights.
     """
-    splits, classes = plan.dataset.splits, len(plan.dataset.classes)
+    splits, classes, features = plan.dataset.splits, len(plan.dataset.classes), before.features
     found: dict[str, dict[str, Any]] = {}
     warnings: list[str] = []
     for name in plan.config.evaluation.baselines:
         if name == "majority":
             theirs, why = evaluation.majority(splits["train"].labels, splits["test"].labels, classes), "always the most frequent training class"
+        elif name == "pretrained":
+            if before.records is None:
+                continue
+            theirs, why = before.records, "the pretrained model with its own head, before any training here"
         elif name == "probe" and features is not None:
             probe = evaluation.linear_probe(
                 features["train"],

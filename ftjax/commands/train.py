@@ -101,7 +101,7 @@ class _Story:
         """Train, choose, test, compare, export, report."""
         config = self.plan.config
         before = verify.fingerprints(state)
-        features = baselines.initial_features(self.plan, state) if "probe" in config.evaluation.baselines and self.plan.load else None
+        start = baselines.before_training(self.plan, state)
         with contextlib.closing(Checkpoints(self.workdir.checkpoints)) as store:
             self.seconds["compile"] = self._compile()
             fitted = fit(self.plan, state, store, self._open_log, self.view, self.stop)
@@ -116,7 +116,7 @@ class _Story:
         self._check_artefact(records)
         validation = evaluation.compute_all(self.plan.evaluate(params, batch_stats, "validation"), len(self.plan.dataset.classes), config.evaluation.top_k)
         self.seconds["evaluate"] += time.perf_counter() - began
-        compared = baselines.compare(self.plan, records, features, self._scratch)
+        compared = baselines.compare(self.plan, records, start, self._scratch)
         if self.stop.is_set():
             return self._interrupted(fitted)
         return self._finish(fitted, records, validation, compared, travel)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from scipy import sparse
@@ -123,7 +124,7 @@ def bootstrap(records: Records, metrics: Sequence[Metric], *, resamples: int, se
         raise DataError("there is no example to resample")
     parts = [metric.contributions(rows) for metric in metrics]
     stacked = sparse.diags_array(rows.weight.astype(np.float64)) @ sparse.hstack(parts, format="csr")
-    borders = np.cumsum([part.shape[1] for part in parts])[:-1]
+    borders = np.cumsum([cast(tuple[int, int], part.shape)[1] for part in parts])[:-1]
     drawn: dict[str, list[np.ndarray]] = {metric.name: [] for metric in metrics}
     for counts in _counts(len(rows), resamples, seed):
         for metric, states in zip(metrics, np.split(counts @ stacked, borders, axis=1)):

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-NAMES = {"majority": "the majority class", "probe": "the linear probe", "scratch": "the same model from scratch"}
-RIVALS = ("probe", "scratch")
+NAMES = {
+    "majority": "the majority class",
+    "pretrained": "the pretrained model as it came",
+    "probe": "the linear probe",
+    "scratch": "the same model from scratch",
+}
+RIVALS = ("pretrained", "probe", "scratch")
 """Baselines that are an alternative to fine-tuning; to beat the majority class only shows that something was learnt."""
 
 

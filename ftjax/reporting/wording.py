@@ -19,6 +19,7 @@ TITLES = {
     "log_loss": "Log loss",
     "macro_f1": "Macro F1",
     "majority": "Majority class",
+    "pretrained": "As pretrained",
     "probe": "Linear probe",
     "scratch": "From scratch",
 }

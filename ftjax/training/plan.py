@@ -49,6 +49,8 @@ class Plan:
     task: Classification
     preprocessing: Preprocessing
     load: weights.LoadPlan | None
+    keeps_head: bool
+    """Whether the pretrained head stayed: then the model has an answer before any training."""
     table: coefficients.Table
     hyper: coefficients.Hyper
     mesh: Mesh
@@ -216,6 +218,7 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None) -> tuple[Plan
         task=task,
         preprocessing=preprocessing,
         load=load,
+        keeps_head=load is not None and _keep_head(config, selection, dataset),
         table=table,
         hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
         mesh=mesh,
