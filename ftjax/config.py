@@ -111,8 +111,8 @@ class OptimizerConfig:
     """From the peak to zero at the last step (constant: stays)."""
     warmup: Duration = "10%"
     weight_decay: float | None = None
-    clip_norm: float = 1.0
-    """Global norm of the live gradients above which they are scaled down."""
+    clip_norm: float | None = 1.0
+    """Global norm of the live gradients above which they are scaled down; None: never."""
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8

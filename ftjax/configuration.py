@@ -11,9 +11,10 @@ import ast
 import dataclasses
 import functools
 import importlib.util
+import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,6 +125,33 @@ def parse_text(key: str, text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def check_used(config: Config) -> None:
+    """Refuse a value that was set and that nothing would read.
+
+    Raises:
+      ConfigError: naming the key and what would read it.
+    """
+    default = dict(keys(Config()))
+    for key, value in keys(config):
+        if key not in _READ_BY or value == default[key]:
+            continue
+        choice, chosen, readers = _READ_BY[key]
+        if chosen(config) not in readers:
+            allowed = " and ".join(map(repr, readers))
+            raise ConfigError(f"{key}={value!r} is set and nothing reads it: {choice} is {chosen(config)!r}; it is read by {allowed}")
+
+
+_READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
+    "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds")),
+    "data.name": ("data.source", lambda config: config.data.source, ("tfds",)),
+    "optimizer.momentum": ("optimizer.name", lambda config: config.optimizer.name, ("sgd",)),
+    "optimizer.beta1": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion")),
+    "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion")),
+    "optimizer.epsilon": ("optimizer.name", lambda config: config.optimizer.name, ("adamw",)),
+}
+"""Keys that only some choices read: `key: (the key of the choice, the choice, who reads it)`."""
 
 
 def differences(old: Config, new: Config) -> list[str]:
@@ -263,6 +291,8 @@ _FRACTION = [
 def _check_range(key: str, value: Any, where: str) -> Any:
     """Refuse numbers that have the right type and no meaning."""
     if isinstance(value, (int, float)):
+        if not math.isfinite(value):
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: a finite number")
         if key in _POSITIVE and not value > 0:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0")
         if key in _NOT_NEGATIVE and not value >= 0:

@@ -26,6 +26,10 @@ class Facts:
     """`("stem", "block_0", ..., "norm", "head")`."""
     photos: bool
     """Whether the images are photos (folders, tfds) rather than arrays such as digits."""
+    keeps_head: bool
+    """Whether the pretrained head stays."""
+    batch_devices: int
+    """Devices that share a batch."""
 
 
 Suggestion = tuple[Any, str]
@@ -57,7 +61,9 @@ def fill(resolved: Resolved, facts: Facts) -> Resolved:
 
 def _batch_size(config: Config, facts: Facts) -> Suggestion:
     size = min(64, max(8, 2 ** int(math.log2(max(facts.examples // 4, 1)))))
-    return size, f"{facts.examples} training examples: at least four steps an epoch, at most 64"
+    parts = facts.batch_devices * config.train.microbatches
+    shared = "" if size % parts == 0 else f", rounded up to share it among {facts.batch_devices} devices and {config.train.microbatches} micro-batches"
+    return -(-size // parts) * parts, f"{facts.examples} training examples: at least four steps an epoch, at most 64{shared}"
 
 
 def _duration(config: Config, facts: Facts) -> Suggestion:
@@ -97,6 +103,8 @@ def _layer_decay(config: Config, facts: Facts) -> Suggestion:
 
 
 def _head_factor(config: Config, facts: Facts) -> Suggestion:
+    if facts.keeps_head:
+        return 1.0, "the head is pretrained too"
     if config.method in ("full", "partial"):
         return 10.0, "the head is new and the body is not: 10 to 100 times the body's rate"
     return 1.0, "one rate for all that trains"

@@ -39,7 +39,7 @@ def numbers(config: Config) -> dict[str, Any]:
         "learning_rate": optimizer.learning_rate,
         "weight_decay": optimizer.weight_decay or 0.0,
         "pull": 0.0,
-        "clip_norm": optimizer.clip_norm,
+        "clip_norm": math.inf if optimizer.clip_norm is None else optimizer.clip_norm,
         "beta1": optimizer.beta1,
         "beta2": optimizer.beta2,
         "epsilon": optimizer.epsilon,
@@ -72,7 +72,7 @@ def _check(config: Config) -> None:
     ranges = (
         ("optimizer.learning_rate", optimizer.learning_rate, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
         ("optimizer.weight_decay", optimizer.weight_decay, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
-        ("optimizer.clip_norm", optimizer.clip_norm, lambda x: x > 0, "above 0 (inf: never clip)"),
+        ("optimizer.clip_norm", optimizer.clip_norm, lambda x: x > 0, "above 0 (None: never clip)"),
         ("optimizer.beta1", optimizer.beta1, lambda x: 0 <= x < 1, "at least 0 and below 1"),
         ("optimizer.beta2", optimizer.beta2, lambda x: 0 <= x < 1, "at least 0 and below 1"),
         ("optimizer.epsilon", optimizer.epsilon, lambda x: 0 < x < math.inf, "above 0"),

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ftjax import data, distribution, evaluation, files, models, reporting, trees, weights
+from ftjax.commands import verify
 from ftjax.config import MeshConfig
 from ftjax.data import Preprocessing
 from ftjax.errors import DataError, WeightsError
@@ -24,26 +26,46 @@ from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
 
 
-def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
-    """Write `model/weights.safetensors` and `model/model.json`; the card follows when the result is known."""
-    flat = trees.flatten(params) | trees.flatten(batch_stats)
-    spec, preprocessing = plan.model.spec, plan.preprocessing
-    input_spec = plan.selection.input
-    described = {"spec": spec.to_json(), "input": input_spec.to_json(), "classes": list(plan.dataset.classes)}
+def write(plan: Plan, params: Tree, batch_stats: Tree, records: Records, workdir: Path) -> None:
+    """Write the artefact, read it back, and only when it answers as the trained model did give it its name `model/`; the card follows later.
+
+    Args:
+      plan: the run.
+      params: the chosen parameters.
+      batch_stats: the batch statistics that belong to them.
+      records: of the test split, with logits, from these parameters.
+      workdir: the run directory.
+
+    Raises:
+      TrainingFailed: what was read back is not what was trained.
+    """
+    folder, unchecked = workdir / "model", workdir / "model.unchecked"
+    flat = {path: np.asarray(leaf) for path, leaf in (trees.flatten(params) | trees.flatten(batch_stats)).items()}
+    described = {"spec": plan.model.spec.to_json(), "input": plan.selection.input.to_json(), "classes": list(plan.dataset.classes)}
     metadata = {"format": "ftjax"} | {key: json.dumps(value) for key, value in described.items()}
-    weights.save_safetensors(workdir / "model" / "weights.safetensors", {path: np.asarray(leaf) for path, leaf in flat.items()}, metadata)
-    description = {
+    weights.save_safetensors(unchecked / "weights.safetensors", flat, metadata)
+    files.write_json(unchecked / "model.json", _description(plan) | described)
+    verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
+    verify.same_answers(plan, records, load(unchecked).records(_first_batches(plan)))
+    shutil.rmtree(folder, ignore_errors=True)
+    unchecked.rename(folder)
+
+
+def _description(plan: Plan) -> dict[str, Any]:
+    """What model.json says beside the specification."""
+    return {
         "format": 1,
         "task": plan.config.task.name,
-        "classes": list(plan.dataset.classes),
-        "spec": spec.to_json(),
-        "input": input_spec.to_json(),
-        "preprocessing": preprocessing.to_json(),
+        "preprocessing": plan.preprocessing.to_json(),
         "precision": plan.config.model.precision,
         "batch_size": plan.evaluation_batch,
         "max_pixels": plan.config.data.max_pixels,
     }
-    files.write_json(workdir / "model" / "model.json", description)
+
+
+def _first_batches(plan: Plan) -> Iterator[Mapping[str, np.ndarray]]:
+    """The first batches of the test split, as evaluation sees them."""
+    return itertools.islice(data.eval_batches(plan.dataset.splits["test"], plan.evaluation_batch), verify.CHECKED_BATCHES)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,11 +113,6 @@ class Predictor:
         pixels = np.stack([self.preprocessing.image.fit(np.ascontiguousarray(image)) for image in colour])
         ids = tuple(str(row) for row in range(len(pixels)))
         return data.Split(ids, np.full(len(ids), data.UNLABELLED, np.int32), data.InMemory(pixels, np.arange(len(ids))))
-
-
-def first_batches(plan: Plan, count: int) -> Iterator[Mapping[str, np.ndarray]]:
-    """The first batches of the test split, as evaluation sees them."""
-    return itertools.islice(data.eval_batches(plan.dataset.splits["test"], plan.evaluation_batch), count)
 
 
 def load(workdir: str | os.PathLike[str]) -> Predictor:

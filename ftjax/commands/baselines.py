@@ -9,15 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from ftjax import configuration, data, evaluation
+from ftjax import configuration, evaluation
 from ftjax.coefficients import combine
 from ftjax.configuration import Origin, Resolved
 from ftjax.evaluation import Records
 from ftjax.training.plan import Plan
 from ftjax.training.state import TrainState
+from ftjax.trees import Tree
 
-Scratch = Callable[[Resolved], Records]
-"""Trains a configuration on the same data and returns the records of its test split."""
+Scratch = Callable[[Resolved], Records | None]
+"""Trains a configuration on the same data and returns the records of its test split; None: it failed, and has said so."""
 
 REOPENED = (
     "model.batch_statistics",
@@ -47,24 +48,30 @@ class Compared:
     warnings: tuple[str, ...]
 
 
-def initial_features(plan: Plan, state: TrainState) -> dict[str, np.ndarray]:
-    """What the pretrained body says about every example: float32 `[n width]` per split. Taken before training, from the state of step 0."""
+def before_training(plan: Plan, state: TrainState, statistics: Tree) -> Before:
+    """What the configured baselines need of the model as it came.
+
+    Args:
+      plan: the run.
+      state: of any step; the parameters of step 0 are its anchor and its still leaves.
+      statistics: batch statistics of step 0.
+    """
+    asked = plan.config.evaluation.baselines if plan.load is not None else ()
     params = combine(state.extra["anchor"], state.still)
-    extra = {"batch_stats": state.extra["batch_stats"]}
-    features = jax.jit(lambda batch: plan.model.features(params, extra, plan.preprocessing.evaluate(batch["image"])))
+    features = _features(plan, params, statistics) if "probe" in asked else None
+    records = plan.evaluate(params, statistics, "test") if "pretrained" in asked and plan.keeps_head else None
+    return Before(features, records)
+
+
+def _features(plan: Plan, params: Tree, statistics: Tree) -> dict[str, np.ndarray]:
+    """What the body says about every example: float32 `[n width]` per split."""
+    # The parameters are arguments: closed over, they would be constants in the program.
+    compute = jax.jit(lambda params, extra, batch: plan.model.features(params, extra, plan.preprocessing.evaluate(batch["image"])))
     found = {}
-    for name, split in plan.dataset.splits.items():
-        parts = [np.asarray(features(plan.put(batch)))[batch["weight"] > 0] for batch in data.eval_batches(split, plan.evaluation_batch)]
+    for name in plan.dataset.splits:
+        parts = [np.asarray(compute(params, {"batch_stats": statistics}, plan.put(batch)))[batch["weight"] > 0] for batch in plan.eval_batches(name)]
         found[name] = np.concatenate(parts)
     return found
-
-
-def before_training(plan: Plan, state: TrainState) -> Before:
-    """What the configured baselines need of the model as it came."""
-    asked = plan.config.evaluation.baselines if plan.load is not None else ()
-    features = initial_features(plan, state) if "probe" in asked else None
-    records = plan.evaluate(state.params, state.extra["batch_stats"], "test") if "pretrained" in asked and plan.keeps_head else None
-    return Before(features, records)
 
 
 def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> Compared:
@@ -101,10 +108,10 @@ def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> C
             if probe.unconverged:
                 warnings.append(f"the linear probe stopped before it converged at l2 {', '.join(f'{l2:g}' for l2 in probe.unconverged)}")
         elif name == "scratch" and plan.config.method != "scratch":
-            theirs, why = (
-                scratch(from_scratch(plan.resolved)),
-                "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe",
-            )
+            theirs = scratch(from_scratch(plan.resolved))
+            why = "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe"
+            if theirs is None:
+                continue
         else:
             warnings.append(f"baseline {name!r} was left out: this run starts from random weights itself")
             continue

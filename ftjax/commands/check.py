@@ -27,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """Prepare, compile, measure three steps on a throw-away state, and print what a run would do."""
-    plan, state = prepare(configuration.resolve(arguments.config, flags))
-    with reporting.Progress("plain", plan.steps) as view:
+    resolved = configuration.resolve(arguments.config, flags)
+    configuration.check_used(resolved.config)
+    with reporting.Progress("plain") as view:
+        plan, state = prepare(resolved, progress=show.Decoding(view))
         show.plan(view, plan)
         if arguments.leaves:
             _leaves(view, plan)
@@ -59,12 +61,12 @@ def cost(plan: Plan, state: TrainState) -> dict[str, str]:
 def _seconds_per_step(plan: Plan, state: TrainState) -> float:
     """Of the fastest of a few steps after the first."""
     batch = plan.batch(0)
-    state, metrics = plan.step(state, batch)
+    state, metrics = plan.advance(state, batch)
     jax.block_until_ready(metrics)
     times = []
     for _ in range(TIMED_STEPS):
         began = time.perf_counter()
-        state, metrics = plan.step(state, batch)
+        state, metrics = plan.advance(state, batch)
         jax.block_until_ready((state, metrics))
         times.append(time.perf_counter() - began)
     return min(times)

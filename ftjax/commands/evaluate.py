@@ -10,6 +10,8 @@ import numpy as np
 
 from ftjax import configuration, data, evaluation, files, reporting
 from ftjax.commands.artefact import Predictor, load
+from ftjax.config import Config
+from ftjax.data import SPLITS
 from ftjax.errors import ConfigError, DataError, did_you_mean
 from ftjax.evaluation import Records
 
@@ -17,20 +19,16 @@ from ftjax.evaluation import Records
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `evaluate`."""
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory of a finished run")
-    parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="which split of the run's own data")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), help="which split (default: test of the run's own data, all of other data)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the metrics there, too")
 
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """Measure and print metrics with intervals; --config.data.* may name other data with the same classes."""
     predictor = load(arguments.workdir)
-    resolved = configuration.from_mapping(files.read_json(arguments.workdir / "config.json")["config"], "config.json")
-    foreign = [key for key in flags if not key.startswith("data.")]
-    if foreign:
-        raise ConfigError(f"evaluate takes --config.data.* only, not --config.{foreign[0]}")
-    config = configuration.resolve(None, flags, resolved).config
-    dataset = data.collect(config.data, predictor.preprocessing.image, config.seed)
-    records = relabel(predictor, dataset, arguments.split)
+    dataset, config = _data(arguments.workdir, flags, predictor)
+    split = arguments.split or ("all" if flags else "test")
+    records = relabel(predictor, dataset, split)
     found = evaluation.intervals(
         records,
         len(predictor.classes),
@@ -41,15 +39,35 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     )
     with reporting.Progress("plain", 0) as view:
         rows = [(name, f"{v['value']:.4f}", f"{v['low']:.4f}", f"{v['high']:.4f}") for name, v in found.items()]
-        view.table(f"{arguments.split}: {len(records):,} examples", ("metric", "value", "low", "high"), rows)
+        view.table(f"{split}: {len(records):,} examples", ("metric", "value", "low", "high"), rows)
     if arguments.output:
-        files.write_json(arguments.output, {"split": arguments.split, "examples": len(records), "metrics": found})
+        files.write_json(arguments.output, {"split": split, "examples": len(records), "metrics": found})
         sys.stdout.write(f"{arguments.output}\n")
     return 0
 
 
+def _data(workdir: Path, flags: dict[str, str], predictor: Predictor) -> tuple[data.Dataset, Config]:
+    """The run's own data, which must be those it was trained on, or the ones that the flags name."""
+    foreign = [key for key in flags if not key.startswith("data.")]
+    if foreign:
+        raise ConfigError(f"evaluate takes --config.data.* only, not --config.{foreign[0]}")
+    if not (workdir / "config.json").is_file():
+        raise ConfigError(f"{workdir} has no config.json, so its data are not known; evaluate needs the run directory, not a copy of its model")
+    trained = configuration.from_mapping(files.read_json(workdir / "config.json")["config"], "config.json")
+    # Sampling was for training; what is measured is whole.
+    config = configuration.resolve(None, {"data.labels_per_class": "none"} | flags, trained).config if flags else trained
+    dataset = data.collect(config.data, predictor.preprocessing.image, config.seed)
+    stored = files.read_json(workdir / "data.json")["fingerprint"]
+    if not flags and dataset.report["fingerprint"] != stored:
+        raise DataError(
+            f"{dataset.report['source']} has changed since the run ({stored[:12]}, now {dataset.report['fingerprint'][:12]}), so its test split may hold "
+            f"images that were trained on; restore it, or name other data with --config.data.path"
+        )
+    return dataset, config
+
+
 def relabel(predictor: Predictor, dataset: data.Dataset, split: str) -> Records:
-    """Records of a split whose labels are put into the model's order of classes, by name.
+    """Records of a split ("all": of every split) whose labels are put into the model's order of classes, by name.
 
     Raises:
       DataError: the data have a class that the model does not know.
@@ -58,5 +76,8 @@ def relabel(predictor: Predictor, dataset: data.Dataset, split: str) -> Records:
         if name not in predictor.classes:
             raise DataError(f"the data have class {name!r}, which the model does not know; {did_you_mean(name, predictor.classes)}")
     order = np.array([predictor.classes.index(name) for name in dataset.classes], np.int32)
-    batches = ({**batch, "label": order[batch["label"]]} for batch in data.eval_batches(dataset.splits[split], predictor.batch_size))
-    return predictor.records(batches)
+    parts = []
+    for name in SPLITS if split == "all" else (split,):
+        batches = ({**batch, "label": order[batch["label"]]} for batch in data.eval_batches(dataset.splits[name], predictor.batch_size))
+        parts.append(predictor.records(batches))
+    return Records.concatenate(parts)

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
 from ftjax import reporting
 from ftjax.training.plan import Plan
+
+
+class Decoding:
+    """Says how far decoding is, every few seconds: large folders take minutes before anything else can be shown."""
+
+    def __init__(self, view: reporting.Progress, every: float = 5.0) -> None:
+        self.view, self.every, self.said = view, every, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Called with the number of images read and of all."""
+        if time.monotonic() - self.said >= self.every:
+            self.said = time.monotonic()
+            self.view.message(f"read {done:,} of {total:,} images")
 
 
 def plan(view: reporting.Progress, plan: Plan) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,20 @@ from typing import Any
 import jax
 
 from ftjax import configuration, evaluation, reporting
-from ftjax.commands import artefact, baselines, show, signals, verify
+from ftjax.commands import artefact, baselines, show, verify
+from ftjax.commands.signals import Interrupted, Stop, stop_on_signal
 from ftjax.commands.workdir import Run, Workdir
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Dataset
 from ftjax.errors import TrainingFailed
 from ftjax.evaluation import Records
+from ftjax.reporting.terminal import Mode
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.loop import Fit, fit
 from ftjax.training.plan import Plan, prepare
 from ftjax.training.state import TrainState
+from ftjax.trees import Tree
 
 EXIT_CODES = {"ok": 0, "failed": 1, "interrupted": 130}
 
@@ -41,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """`ftjax train`: 0 ok, 1 failed, 130 interrupted."""
-    finished = finetune_resolved(configuration.resolve(arguments.config, flags), arguments.workdir)
+    with stop_on_signal() as stop:
+        finished = finetune_resolved(configuration.resolve(arguments.config, flags), arguments.workdir, stop)
     return EXIT_CODES[finished.result["status"]]
 
 
@@ -58,68 +61,88 @@ def finetune(config: Config, workdir: str | os.PathLike[str]) -> Run:
     Raises:
       FtjaxError: something given cannot be used, or training failed (result.json then has status "failed").
     """
-    return finetune_resolved(configuration.resolve(None, {}, config), Path(workdir))
+    with stop_on_signal() as stop:
+        return finetune_resolved(configuration.resolve(None, {}, config), Path(workdir), stop)
 
 
-def finetune_resolved(resolved: Resolved, folder: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Run:
+def finetune_resolved(resolved: Resolved, folder: Path, stop: Stop, *, dataset: Dataset | None = None, quiet: bool = False) -> Run:
     """`finetune` for a configuration whose origins are known.
 
     Args:
       resolved: the configuration; open values are filled on the way.
       folder: the run directory.
+      stop: asked to stop, the run ends with status "interrupted".
       dataset: the data, when they are collected already.
       quiet: say nothing; for a run inside another one.
     """
     workdir = Workdir(folder)
+    mode: Mode = "none" if quiet else resolved.config.report.progress
+    configuration.check_used(resolved.config)
     workdir.refuse_other(resolved.config)
-    done = workdir.finished()
-    if done is not None:
-        return done
+    with workdir.lock(), reporting.Progress(mode) as view:
+        done = workdir.finished()
+        if done is not None:
+            _write_papers(workdir)
+            view.message(f"{folder} is finished and stays as it is; use another --workdir to train again")
+            return done
+        try:
+            return _from_the_start(resolved, workdir, stop, dataset, mode, view)
+        except Interrupted:
+            view.message("interrupted; the same command goes on from the last checkpoint")
+            return Run(folder, workdir.end(resolved.config, {"status": "interrupted"}))
+
+
+def _from_the_start(resolved: Resolved, workdir: Workdir, stop: Stop, dataset: Dataset | None, mode: Mode, view: reporting.Progress) -> Run:
+    """Prepare and tell; whatever goes wrong after the plan stands is in result.json and on the page."""
     began = time.perf_counter()
-    mode = "none" if quiet else resolved.config.report.progress
-    with signals.stop_on_signal() as stop, workdir.lock():
-        plan, state = prepare(resolved, dataset=dataset)
-        workdir.write_plan(plan, resolved.config)
-        with reporting.Progress(mode, plan.steps) as view:
-            show.plan(view, plan)
-            try:
-                return _Story(plan, workdir, view, stop, began).tell(state)
-            except TrainingFailed as error:
-                workdir.write_result(plan, {"status": "failed", "error": str(error)})
-                reporting.render(folder)
-                raise
+    plan, state = prepare(resolved, dataset=dataset, progress=show.Decoding(view))
+    workdir.write_plan(plan, resolved.config)
+    try:
+        with reporting.Progress(mode, plan.steps) as progress:
+            show.plan(progress, plan)
+            return _Story(plan, workdir, progress, stop, began).tell(state)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            workdir.write_result(plan, {"status": "failed", "error": f"{type(error).__name__}: {error}"})
+            reporting.render(workdir.folder)
+        raise
 
 
 class _Story:
     """One run from step 0 to the report; holds what every chapter needs."""
 
-    def __init__(self, plan: Plan, workdir: Workdir, view: reporting.Progress, stop: threading.Event, began: float) -> None:
+    def __init__(self, plan: Plan, workdir: Workdir, view: reporting.Progress, stop: Stop, began: float) -> None:
         self.plan, self.workdir, self.view, self.stop = plan, workdir, view, stop
         self.seconds = {"setup": time.perf_counter() - began, "compile": 0.0, "train": 0.0, "evaluate": 0.0}
+        self.warnings = list(plan.warnings)
 
     def tell(self, state: TrainState) -> Run:
         """Train, choose, test, compare, export, report."""
-        config = self.plan.config
-        before = verify.fingerprints(state)
-        start = baselines.before_training(self.plan, state)
+        before = verify.fingerprints(self.plan, state)
+        statistics = self.plan.copy(state.extra["batch_stats"])
         with contextlib.closing(Checkpoints(self.workdir.checkpoints)) as store:
             self.seconds["compile"] = self._compile()
-            fitted = fit(self.plan, state, store, self._open_log, self.view, self.stop)
+            with self.stop.deferred() as asked:
+                fitted = fit(self.plan, state, store, self._open_log, self.view, asked)
             self.seconds["train"], self.seconds["evaluate"] = fitted.train_seconds, fitted.evaluate_seconds
+            self.warnings += fitted.warnings
             if not fitted.finished:
                 return self._interrupted(fitted)
-            travel = verify.moved_and_stayed(self.plan, fitted.state, before)
-            params, batch_stats = self._chosen(fitted, store)
+            params, batch_stats, best_step = self._chosen(fitted, store)
+        travel = verify.moved_and_stayed(self.plan, fitted.state, before)
         began = time.perf_counter()
         records = self.plan.evaluate(params, batch_stats, "test", logits=True)
-        artefact.write(self.plan, params, batch_stats, self.workdir.folder)
-        self._check_artefact(records)
-        validation = evaluation.compute_all(self.plan.evaluate(params, batch_stats, "validation"), len(self.plan.dataset.classes), config.evaluation.top_k)
+        artefact.write(self.plan, params, batch_stats, records, self.workdir.folder)
+        validation = evaluation.compute_all(self.plan.evaluate(params, batch_stats, "validation"), len(self.plan.dataset.classes), self._top_k)
         self.seconds["evaluate"] += time.perf_counter() - began
+        start = baselines.before_training(self.plan, fitted.state, statistics)
         compared = baselines.compare(self.plan, records, start, self._scratch)
-        if self.stop.is_set():
-            return self._interrupted(fitted)
-        return self._finish(fitted, records, validation, compared, travel)
+        self.warnings += compared.warnings
+        return self._finish(fitted, records, {"validation": validation, "best_step": best_step, "travel": travel, "baselines": compared.baselines})
+
+    @property
+    def _top_k(self) -> int:
+        return self.plan.config.evaluation.top_k
 
     def _open_log(self, resume_step: int | None) -> reporting.MetricsWriter:
         return reporting.MetricsWriter(self.workdir.folder, tensorboard=self.plan.config.report.tensorboard, resume_step=resume_step)
@@ -130,61 +153,69 @@ class _Story:
         _ = self.plan.program
         return time.perf_counter() - began
 
-    def _chosen(self, fitted: Fit, store: Checkpoints) -> tuple[Any, Any]:
-        """The weights that were best on validation, read back from the disk."""
+    def _chosen(self, fitted: Fit, store: Checkpoints) -> tuple[Tree, Tree, int]:
+        """The weights that were best on validation, read back from the disk, and their step."""
         abstract = {"params": fitted.state.params, "batch_stats": fitted.state.extra["batch_stats"]}
         restored = store.restore_best(abstract)
         if restored is None:
             raise TrainingFailed("no best checkpoint was written; the validation metric was never computed")
-        return restored.tree["params"], restored.tree["batch_stats"]
+        self.warnings += [f"best checkpoint skipped: {skipped}" for skipped in restored.skipped]
+        if restored.step != fitted.best_step:
+            # Only after a restart on other devices, whose replay did not reach the same best again.
+            self.warnings.append(
+                f"the best weights kept are those of step {restored.step}, from before a restart; this replay's best was step {fitted.best_step}"
+            )
+        return restored.tree["params"], restored.tree["batch_stats"], restored.step
 
-    def _check_artefact(self, records: Records) -> None:
-        """The artefact must answer as the trained model did before anything is called a success."""
-        predictor = artefact.load(self.workdir.folder)
-        batches = artefact.first_batches(self.plan, verify.CHECKED_BATCHES)
-        verify.same_logits(records, predictor.records(batches), exact=self.plan.mesh.size == 1)
-
-    def _scratch(self, resolved: Resolved) -> Records:
-        """Train the scratch baseline in a run directory of its own; it too can be interrupted and continued."""
+    def _scratch(self, resolved: Resolved) -> Records | None:
+        """Train the scratch baseline in a run directory of its own; it too can be interrupted and continued. None: it failed."""
         self.view.message("baseline: the same model from random weights, same budget")
-        finished = finetune_resolved(resolved, self.workdir.folder / "baselines" / "scratch", dataset=self.plan.dataset, quiet=True)
+        try:
+            folder = self.workdir.folder / "baselines" / "scratch"
+            finished = finetune_resolved(resolved, folder, self.stop, dataset=self.plan.dataset, quiet=True)
+        except TrainingFailed as error:
+            self.warnings.append(f"the scratch baseline was not measured: {error}")
+            return None
         if finished.result["status"] == "interrupted":
-            self.stop.set()
+            raise Interrupted
         return finished.records()
 
     def _interrupted(self, fitted: Fit) -> Run:
         step = int(jax.device_get(fitted.state.step))
-        result = self.workdir.write_result(self.plan, self._measured(fitted) | {"status": "interrupted", "warnings": list(fitted.warnings)})
+        result = self.workdir.write_result(self.plan, self._measured(fitted) | {"status": "interrupted", "warnings": self.warnings})
         self.view.message(f"interrupted at step {step} of {self.plan.steps}; the same command goes on from there")
         return Run(self.workdir.folder, result)
 
-    def _finish(self, fitted: Fit, records: Records, validation: dict[str, float], compared: baselines.Compared, travel: dict[str, float]) -> Run:
+    def _finish(self, fitted: Fit, records: Records, found: dict[str, Any]) -> Run:
         """Write what was found, then show it."""
         config = self.plan.config.evaluation
-        test = evaluation.intervals(
-            records, len(self.plan.dataset.classes), config.top_k, resamples=config.bootstrap, confidence=config.confidence, seed=self.plan.config.seed
-        )
-        self.workdir.write_evaluation(self.plan, records)
+        settings = {"resamples": config.bootstrap, "confidence": config.confidence, "seed": self.plan.config.seed}
+        test = evaluation.intervals(records, len(self.plan.dataset.classes), self._top_k, **settings)
         what = "Training from scratch" if self.plan.config.method == "scratch" else "Fine-tuning"
-        result = self.workdir.write_result(
-            self.plan,
-            self._measured(fitted)
-            | {"status": "ok", "splits": {"validation": validation, "test": test}, "baselines": compared.baselines}
-            | {"verdict": evaluation.verdict(test, compared.baselines, what=what), "best_step": fitted.best_step, "travel": travel}
-            | {"warnings": [*self.plan.warnings, *fitted.warnings, *compared.warnings]},
-        )
-        artefact.write_card(self.workdir.folder)
-        page = reporting.render(self.workdir.folder)
-        self.view.summary(result, page)
+        splits = {"validation": found.pop("validation"), "test": test}
+        told = {"status": "ok", "splits": splits, "verdict": evaluation.verdict(test, found["baselines"], what=what), "warnings": self.warnings}
+        self.workdir.write_evaluation(self.plan, records)
+        result = self.workdir.write_result(self.plan, self._measured(fitted) | told | found)
+        self.view.summary(result, _write_papers(self.workdir))
         return Run(self.workdir.folder, result)
 
     def _measured(self, fitted: Fit) -> dict[str, Any]:
         """What the clock and the counters say."""
+        steps = int(jax.device_get(fitted.state.step))
         return {
-            "steps": int(jax.device_get(fitted.state.step)),
-            "examples": int(jax.device_get(fitted.state.step)) * self.plan.batch_size,
+            "steps": steps,
+            "examples": steps * self.plan.batch_size,
             "skipped_steps": fitted.skipped_steps,
             "seconds": self.seconds,
             "examples_per_second": fitted.examples_per_second,
             "input_wait_fraction": fitted.input_wait_fraction,
         }
+
+
+def _write_papers(workdir: Workdir) -> Path:
+    """The card and the page of a result, unless they are newer than it (a kill may have come between)."""
+    result, card, page = (workdir.folder / name for name in ("result.json", "model/README.md", "report.html"))
+    if not all(paper.exists() and paper.stat().st_mtime_ns >= result.stat().st_mtime_ns for paper in (card, page)):
+        artefact.write_card(workdir.folder)
+        reporting.render(workdir.folder)
+    return page

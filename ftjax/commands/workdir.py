@@ -20,13 +20,26 @@ from PIL import Image
 import ftjax
 from ftjax import configuration, evaluation, files
 from ftjax.config import Config
-from ftjax.errors import CheckpointError, ConfigError
+from ftjax.errors import CheckpointError, ConfigError, DataError, WeightsError
 from ftjax.evaluation import Records
 from ftjax.training.plan import Plan
 
 VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-NOT_THE_RUN = ("report.progress", "report.tensorboard", "report.thumbnails", "data.workers", "data.cache_megabytes")
-"""Keys that may differ when a run is continued: they change what is seen and how fast, not what is computed."""
+NOT_THE_RUN = (
+    "report.progress",
+    "report.tensorboard",
+    "report.thumbnails",
+    "data.workers",
+    "data.cache_megabytes",
+    "mesh.data",
+    "mesh.fsdp",
+    "mesh.tensor",
+    "evaluation.batch_size",
+    "evaluation.bootstrap",
+    "evaluation.confidence",
+    "evaluation.baselines",
+)
+"""Keys that may differ when a run is continued: they change what is seen, where and how fast, not which parameters come out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +65,51 @@ class Workdir:
         """Where the checkpoints lie."""
         return self.folder / "checkpoints"
 
+    def begun(self) -> bool:
+        """Whether there is anything to continue: a finished run, or a checkpoint. Before that a mistake in the configuration costs nothing to change."""
+        last = self.checkpoints / "last"
+        return self.finished() is not None or (last.is_dir() and any(last.iterdir()))
+
     def refuse_other(self, config: Config) -> None:
         """A run directory belongs to one configuration.
 
         Raises:
           ConfigError: naming every key that differs.
         """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"--workdir {self.folder} is a file; name a directory")
         stored = self.folder / "request.json"
-        if not stored.exists():
-            if self.folder.exists() and not self.folder.is_dir():
-                raise ConfigError(f"--workdir {self.folder} is a file; name a directory")
+        if not stored.exists() or not self.begun():
             return
         before = configuration.from_mapping(files.read_json(stored), str(stored))
-        changed = [line for line in configuration.differences(before, config) if line.split(":")[0] not in NOT_THE_RUN]
+        self._refuse(configuration.differences(before, config))
+
+    def refuse_changed(self, plan: Plan) -> None:
+        """A run is continued on the data, the weights and the recipe that it began with.
+
+        Raises:
+          ConfigError: the recipe now fills other values (the data or ftjax changed).
+          DataError: the data are not those of the checkpoints.
+          WeightsError: the pretrained file is not the one the run began from.
+        """
+        if not self.begun():
+            return
+        before = configuration.from_mapping(files.read_json(self.folder / "config.json")["config"], "config.json")
+        data = files.read_json(self.folder / "data.json")
+        if data["fingerprint"] != plan.dataset.report["fingerprint"]:
+            raise DataError(
+                f"{self.folder} was begun on other data: {data['source']} has changed since (fingerprint {data['fingerprint'][:12]}, now "
+                f"{plan.dataset.report['fingerprint'][:12]}); restore the data, or use another --workdir"
+            )
+        self._refuse(configuration.differences(before, plan.config))
+        load = self.folder / "load.json"
+        if plan.load is not None and load.exists() and files.read_json(load)["sha256"] != plan.load.source.sha256:
+            raise WeightsError(
+                f"{self.folder} was begun from other weights: {plan.load.source.location} has changed since; restore it, or use another --workdir"
+            )
+
+    def _refuse(self, differences: list[str]) -> None:
+        changed = [line for line in differences if line.split(":")[0] not in NOT_THE_RUN]
         if changed:
             raise ConfigError(
                 f"{self.folder} is the run of another configuration ({'; '.join(changed)}); use another --workdir, or the configuration it began with"
@@ -92,7 +137,12 @@ class Workdir:
             yield
 
     def write_plan(self, plan: Plan, asked: Config) -> None:
-        """config.json, data.json, load.json and coefficients.json, before step 1; request.json is the configuration before the recipe filled it."""
+        """config.json, data.json, load.json and coefficients.json, before step 1; request.json is the configuration before the recipe filled it.
+
+        Raises:
+          FtjaxError: there are checkpoints of other data, weights or values here.
+        """
+        self.refuse_changed(plan)
         files.write_json(self.folder / "request.json", configuration.to_mapping(asked))
         files.write_json(self.folder / "config.json", plan.resolved.to_json())
         files.write_json(self.folder / "data.json", plan.dataset.report)
@@ -113,12 +163,14 @@ class Workdir:
 
     def write_result(self, plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
         """result.json: what every run says, and `values`."""
-        parameters = plan.table.to_json()["parameters"]
+        known = {"parameters": plan.table.to_json()["parameters"], "devices": f"{plan.mesh.size} x {jax.devices()[0].device_kind}"}
+        return self.end(plan.config, {"warnings": list(plan.warnings)} | known | values)
+
+    def end(self, config: Config, values: dict[str, Any]) -> dict[str, Any]:
+        """result.json of a run whose plan may not have been made."""
         installed = {name: importlib.metadata.version(name) for name in VERSIONS}
         versions = {"ftjax": ftjax.__version__} | installed | {"python": platform.python_version()}
-        devices = f"{plan.mesh.size} x {jax.devices()[0].device_kind}"
-        every = {"status": "failed", "task": plan.config.task.name, "method": plan.config.method, "seed": plan.config.seed, "warnings": list(plan.warnings)}
-        result = every | {"parameters": parameters, "versions": versions, "devices": devices} | values
+        result = {"task": config.task.name, "method": config.method, "seed": config.seed, "warnings": []} | values | {"versions": versions}
         files.write_json(self.folder / "result.json", result)
         return result
 

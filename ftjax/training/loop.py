@@ -67,7 +67,6 @@ class Fit:
     finished: bool
     """False when a signal asked to stop."""
     best_step: int
-    best_value: float
     train_seconds: float
     evaluate_seconds: float
     examples_per_second: float
@@ -139,11 +138,12 @@ class _Run:
         restored = self.store.restore(self.state)
         if restored is None:
             return
-        for skipped in restored.skipped:
-            self.warn(f"checkpoint skipped: {skipped}")
         self.state, self.step, self.saved_step = restored.tree, restored.step, restored.step
         self.progress, self.clock = Progress(**restored.info["progress"]), Clock(**restored.info["clock"])
+        self.warnings = list(restored.info["warnings"])
         self.window = [{name: float(value) for name, value in values.items()} for values in restored.info["window"]]
+        for skipped in restored.skipped:
+            self.warn(f"checkpoint skipped: {skipped}")
         self.view.message(f"resumed from step {self.step}")
 
     def train(self, batches: Iterator[HostBatch], log: Log, stop: threading.Event) -> None:
@@ -168,7 +168,7 @@ class _Run:
             batch = self.plan.put(next(batches))
         logged = (self.step + 1) % self.plan.every.log == 0 or self.step + 1 == self.plan.steps
         previous = self.plan.copy(self.state.live) if logged else None
-        self.state, metrics = self.plan.step(self.state, batch)
+        self.state, metrics = self.plan.advance(self.state, batch)
         self.step += 1
         self.pending.append((self.step, metrics))
         while len(self.pending) > (0 if logged else RUN_AHEAD):
@@ -227,7 +227,7 @@ class _Run:
         if self.saved_step != self.step:
             # repr keeps every bit, and a NaN, which JSON has no number for.
             window = [{name: repr(value) for name, value in values.items()} for values in self.window]
-            info = {"progress": dataclasses.asdict(self.progress), "clock": dataclasses.asdict(self.clock), "window": window}
+            info = {"progress": dataclasses.asdict(self.progress), "clock": dataclasses.asdict(self.clock), "window": window, "warnings": self.warnings}
             self.store.save(self.step, self.state, info)
             self.saved_step = self.step
 
@@ -247,7 +247,6 @@ class _Run:
             state=self.state,
             finished=self.step >= self.plan.steps or self.progress.stopped_early,
             best_step=self.progress.best_step,
-            best_value=self.progress.best_value if self.progress.best_value is not None else math.nan,
             train_seconds=self.clock.training,
             evaluate_seconds=self.clock.evaluating,
             examples_per_second=self.step * self.plan.batch_size / max(self.clock.training, 1e-9),

@@ -21,11 +21,11 @@ from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
 from ftjax.data import Dataset, ImageFormat, Preprocessing
 from ftjax.errors import ConfigError
-from ftjax.evaluation import Evaluator, Records
-from ftjax.tasks import Classification, make_task
+from ftjax.evaluation import Evaluator, Records, metric_named
+from ftjax.tasks import Classification, check_labels, make_task
 from ftjax.training.select import Selection, select
 from ftjax.training.state import TrainState, create_state
-from ftjax.training.step import Batch, Metrics, StepParts, gradient_norms, make_step
+from ftjax.training.step import Batch, Metrics, Step, StepParts, gradient_norms, make_step
 from ftjax.trees import Tree
 
 
@@ -77,20 +77,34 @@ class Plan:
         return self.clock.batch_size
 
     @functools.cached_property
-    def pure_step(self) -> Any:
-        """`step(state, batch, hyper) -> (state, metrics)`: pure, not jitted; what populations and ablations compose."""
+    def pure_step(self) -> Step:
+        """`step(state, batch, hyper) -> (state, metrics)`, neither jitted nor placed: what populations and shardings of another kind compose."""
         return make_step(self.parts)
 
     @functools.cached_property
+    def _jitted(self) -> Step:
+        return jax.jit(self.pure_step)
+
+    def step(self, state: TrainState, batch: Batch, hyper: coefficients.Hyper | None = None) -> tuple[TrainState, Metrics]:
+        """One optimiser step as a pure function: jit, vmap, shard and repeat it as you like; nothing is donated.
+
+        Args:
+          state: the parameters, moments and counters.
+          batch: of `batch(step)`.
+          hyper: traced hyperparameters; None: the configured ones (`plan.hyper`).
+        """
+        return self._jitted(state, batch, self.hyper if hyper is None else hyper)
+
+    @functools.cached_property
     def program(self) -> jax.stages.Compiled:
-        """`pure_step` compiled over the mesh, with the state donated; knows its memory and FLOPs."""
+        """The step compiled over the mesh, with the state donated; knows its memory and FLOPs."""
         everywhere, batch = distribution.replicated(self.mesh), distribution.batch_sharding(self.mesh)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
         step = jax.jit(self.pure_step, donate_argnums=0, in_shardings=(shardings, batch, everywhere), out_shardings=(shardings, everywhere))
         return step.lower(self.abstract, jax.tree.map(jax.typeof, self.batch(0)), self.hyper).compile()
 
-    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """One optimiser step with the configured hyperparameters; `state` is donated and must not be used again."""
+    def advance(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """`step` as training runs it: compiled ahead, over the mesh; `state` is donated and must not be used again."""
         return self.program(state, batch, self.hyper)
 
     def batch(self, step: int) -> Batch:
@@ -117,8 +131,13 @@ class Plan:
 
     def evaluate(self, params: Tree, batch_stats: Tree, split: str, *, logits: bool = False) -> Records:
         """Records of every example of a split, each exactly once."""
-        batches = data.eval_batches(self.dataset.splits[split], self.evaluation_batch)
-        return self.evaluator.run(params, {"batch_stats": batch_stats}, batches, logits=logits)
+        return self.evaluator.run(params, {"batch_stats": batch_stats}, self.eval_batches(split), logits=logits)
+
+    def eval_batches(self, split: str) -> Generator[HostBatch]:
+        """The host batches of a split, in order, the last one padded with weight 0."""
+        # Pixels that lie in memory are gathered faster than a thread is asked.
+        workers = 0 if self.dataset.report["in_memory"] else self.config.data.workers
+        yield from data.eval_batches(self.dataset.splits[split], self.evaluation_batch, workers)
 
     @property
     def evaluation_batch(self) -> int:
@@ -170,12 +189,13 @@ def prepare_config(config: Config) -> tuple[Plan, TrainState]:
     return prepare(configuration.resolve(None, {}, config))
 
 
-def prepare(resolved: Resolved, *, dataset: Dataset | None = None) -> tuple[Plan, TrainState]:
+def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: data.Progress | None = None) -> tuple[Plan, TrainState]:
     """Decide everything and place the state before step 0.
 
     Args:
       resolved: the configuration with origins; open values are filled here.
       dataset: the data set, when the caller has collected it already.
+      progress: called with (done, total) while images are decoded.
 
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
@@ -183,11 +203,19 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None) -> tuple[Plan
     config = resolved.config
     selection = select(config)
     image = ImageFormat(size=selection.image_size, interpolation=selection.input.interpolation, crop_fraction=selection.input.crop_fraction)
-    dataset = dataset or data.collect(config.data, image, config.seed)
+    dataset = dataset or data.collect(config.data, image, config.seed, progress=progress)
+    mesh = distribution.make_mesh(config.mesh)
+    keeps_head = _keeps_head(config, selection, dataset)
     spec = selection.spec(len(dataset.classes))
-    groups = models.build(spec).groups
     train = dataset.splits["train"]
-    resolved = recipes.fill(resolved, recipes.Facts(examples=len(train), groups=groups, photos=config.data.source in ("image_folder", "tfds")))
+    facts = recipes.Facts(
+        examples=len(train),
+        groups=models.build(spec).groups,
+        photos=config.data.source in ("image_folder", "tfds"),
+        keeps_head=keeps_head,
+        batch_devices=distribution.batch_devices(mesh),
+    )
+    resolved = recipes.fill(resolved, facts)
     config = resolved.config
     model = models.build(
         spec,
@@ -197,19 +225,21 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None) -> tuple[Plan
         drop_path=config.model.drop_path,
         dropout=config.model.dropout,
     )
-    mesh = distribution.make_mesh(config.mesh)
     batch_size = _batch_size(config, len(train), mesh)
     clock = durations.Clock(batch_size=batch_size, examples_per_epoch=len(train))
     clock = dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
-    load, params, extra = _load(config, selection, model, dataset)
+    load, params, extra = _load(config, selection, model, keeps_head)
     shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
     table = coefficients.build_table(config, shapes, model.groups, model.group_of, clock)
     task = make_task(config.task, dataset.classes)
+    metric_named(config.evaluation.metric, config.evaluation.top_k)  # refused now rather than after the first evaluation
+    for name, split in dataset.splits.items():
+        check_labels(split.labels, dataset.classes, f"split {name}")
     preprocessing = _preprocessing(config, selection, image)
     optimizer = coefficients.chain(table, config.optimizer, clock)
     parts = StepParts(model=model, task=task, preprocessing=preprocessing, optimizer=optimizer, microbatches=config.train.microbatches)
     state = create_state(params, extra, table.live_paths, optimizer)
-    state = jax.device_put(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
+    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
     plan = Plan(
         resolved=resolved,
         dataset=dataset,
@@ -218,7 +248,7 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None) -> tuple[Plan
         task=task,
         preprocessing=preprocessing,
         load=load,
-        keeps_head=load is not None and _keep_head(config, selection, dataset),
+        keeps_head=keeps_head,
         table=table,
         hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
         mesh=mesh,
@@ -231,24 +261,24 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None) -> tuple[Plan
     return plan, state
 
 
-def _load(config: Config, selection: Selection, model: models.Model, dataset: Dataset) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
+def _load(config: Config, selection: Selection, model: models.Model, keeps_head: bool) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
     """Initial variables, with the pretrained values put in."""
     params, extra = jax.jit(model.init)(jax.random.key(config.seed))
     if selection.source is None or selection.recognised is None:
         return None, params, extra
     initial = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
     target = {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in initial.items()}
-    fresh = () if _keep_head(config, selection, dataset) else ("head",)
+    fresh = () if keeps_head else ("head",)
     plan = weights.plan(selection.source, selection.recognised, target, reinitialise=(), fresh=fresh, image_size=selection.image_size)
     loaded = plan.apply({path: np.asarray(leaf) for path, leaf in initial.items()})
     fill = functools.partial(trees.map_with_path, lambda path, leaf: jnp.asarray(loaded[path], leaf.dtype))
     return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
 
 
-def _keep_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
+def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
-    if config.model.head != "auto":
-        return config.model.head == "keep"
+    if selection.source is None or config.model.head != "auto":
+        return selection.source is not None and config.model.head == "keep"
     return selection.classes == tuple(dataset.classes)
 
 

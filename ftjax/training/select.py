@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ftjax import models, weights
 from ftjax.config import Config
-from ftjax.errors import ConfigError
+from ftjax.errors import ConfigError, WeightsError
 from ftjax.models import InputSpec, ModelSpec
 
 PLAIN_INPUT = InputSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_fraction=1.0)
@@ -29,8 +29,15 @@ class Selection:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Names of the pretrained head's classes, where the file knows them."""
-        names = json.loads(self.source.metadata.get("classes", "null")) if self.source else None
-        return None if names is None else tuple(map(str, names))
+        if self.source is None or self.source.metadata.get("format") != "ftjax" or "classes" not in self.source.metadata:
+            return None
+        try:
+            names = json.loads(self.source.metadata["classes"])
+        except ValueError:
+            names = None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise WeightsError(f"{self.source.location}: the metadata 'classes' must be a JSON list of names")
+        return tuple(names)
 
     def spec(self, num_classes: int) -> ModelSpec:
         """The model with a head for `num_classes`."""

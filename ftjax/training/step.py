@@ -48,6 +48,10 @@ class Preprocessing(Protocol):
         ...
 
 
+Step = Callable[[TrainState, Batch, Hyper], tuple[TrainState, Metrics]]
+"""`step(state, batch, hyper) -> (state, metrics)`, pure."""
+
+
 @dataclasses.dataclass(frozen=True)
 class StepParts:
     """The collaborators of a step; all of them static."""
@@ -59,7 +63,7 @@ class StepParts:
     microbatches: int = 1
 
 
-def make_step(parts: StepParts) -> Callable[[TrainState, Batch, Hyper], tuple[TrainState, Metrics]]:
+def make_step(parts: StepParts) -> Step:
     """The pure step; `jit`, `vmap` and shard it as you like.
 
     Returns:
@@ -105,27 +109,29 @@ def _step_key(state: TrainState, hyper: Hyper) -> Array:
 def _accumulate(parts: StepParts, state: TrainState, batch: Batch, hyper: Hyper, key: Array) -> tuple[Array, Array, Sums, Tree, Tree]:
     """Sums of loss, weight, metrics and gradient over the batch, and the last batch statistics."""
 
+    augment_key, model_key = jax.random.split(key)
+
     def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree]]:
         params = combine(live, state.still)
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
-        images = parts.preprocessing.train(part["image"], key, part["id"], _float_dtype(live))
+        images = parts.preprocessing.train(part["image"], augment_key, part["id"], _float_dtype(live))
         logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, images, key=part_key, train=True)
         loss, weight, sums = parts.task.loss(logits, part, hyper)
         return loss, (weight, sums, extra.get("batch_stats", batch_stats))
 
     differentiate = jax.value_and_grad(loss_of, has_aux=True)
     if parts.microbatches == 1:
-        (loss, (weight, sums, stats)), gradients = differentiate(state.live, state.extra["batch_stats"], batch, key)
+        (loss, (weight, sums, stats)), gradients = differentiate(state.live, state.extra["batch_stats"], batch, model_key)
         return loss, weight, sums, stats, gradients
 
     def add(carry: Tree, numbered: tuple[Array, Batch]) -> tuple[Tree, None]:
         total, stats = carry
         index, part = numbered
-        (loss, (weight, sums, stats)), gradients = differentiate(state.live, stats, part, jax.random.fold_in(key, index))
+        (loss, (weight, sums, stats)), gradients = differentiate(state.live, stats, part, jax.random.fold_in(model_key, index))
         return (jax.tree.map(jnp.add, total, (loss, weight, sums, gradients)), stats), None
 
     split = {name: _interleave(value, parts.microbatches) for name, value in batch.items()}
-    first = jax.eval_shape(lambda b: differentiate(state.live, state.extra["batch_stats"], b, key), {name: value[0] for name, value in split.items()})
+    first = jax.eval_shape(lambda b: differentiate(state.live, state.extra["batch_stats"], b, model_key), {name: value[0] for name, value in split.items()})
     (loss, (weight, sums, _)), gradients = first
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (loss, weight, sums, gradients))
     (total, stats), _ = jax.lax.scan(add, (zeros, state.extra["batch_stats"]), (jnp.arange(parts.microbatches), split))

@@ -70,6 +70,8 @@ def photos(folder: Path, **classes: int) -> Path:
         (["--config.model.pretrained=builtin:digit"], "did you mean"),
         (["--config.evaluation.metric=acuracy"], "did you mean 'accuracy'"),
         (["--config.model.image_size=(15,16)"], "image_size"),
+        (["--config.data.path=photos"], "data.path='photos' is set and nothing reads it: data.source is 'digits'"),
+        (["--config.optimizer.momentum=0.5"], "it is read by 'sgd'"),
     ],
 )
 def test_a_bad_setting_is_one_line(config, tmp_path, capsys, flags, message):

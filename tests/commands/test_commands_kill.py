@@ -124,6 +124,24 @@ def test_sigterm_one(folder, uninterrupted):
     assert digest(workdir) == digest(uninterrupted)
 
 
+def test_sigterm_while_the_scratch_baseline_trains(folder, tmp_path):
+    """The run inside the run is interrupted, saved and continued like the one around it."""
+    weights = Path(__file__).parents[2] / "ftjax" / "weights" / "builtin" / "digits.safetensors"
+    body = CONFIG.replace('method="scratch"', 'method="full"').replace('ModelConfig(name="vit_digits")', f'ModelConfig(pretrained="{weights}")')
+    (tmp_path / "c.py").write_text(body.replace('("majority",)', '("scratch",)'))
+    (tmp_path / "cache").symlink_to(folder / "cache")
+    process = start(tmp_path, tmp_path / "run")
+    wait_for_step(tmp_path / "run" / "baselines" / "scratch", 14, process)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert files.read_json(tmp_path / "run" / "result.json")["status"] == "interrupted"
+    assert files.read_json(tmp_path / "run" / "baselines" / "scratch" / "result.json")["status"] == "interrupted"
+    finish(tmp_path, tmp_path / "run")
+    assert files.read_json(tmp_path / "run" / "result.json")["baselines"]["scratch"]["difference"]
+
+
 def test_disk_full_says_so_and_loses_nothing(folder, tmp_path):
     """The checkpoint's own full-disk test is beside it; here the run as a whole must end with one line and status failed."""
     mount = tmp_path / "small"
@@ -137,5 +155,7 @@ def test_disk_full_says_so_and_loses_nothing(folder, tmp_path):
         assert "was not saved" in said
         assert "disk is full" in said
         assert "Traceback" not in said
+        result = mount / "run" / "result.json"
+        assert not result.exists() or files.read_json(result)["status"] == "failed"
     finally:
         subprocess.run(["umount", str(mount)], check=True)

