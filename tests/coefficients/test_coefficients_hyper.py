@@ -43,7 +43,7 @@ def test_float64_hyperparameters_keep_every_digit() -> None:
         (Config(optimizer=OptimizerConfig(learning_rate=-1.0)), "optimizer.learning_rate is -1.0; it must be finite and 0 or more"),
         (Config(optimizer=OptimizerConfig(learning_rate=float("nan"))), "optimizer.learning_rate is nan; it must be finite and 0 or more"),
         (Config(optimizer=OptimizerConfig(learning_rate=1.0, weight_decay=-1.0)), "optimizer.weight_decay is -1.0; it must be finite and 0 or more"),
-        (Config(optimizer=OptimizerConfig(learning_rate=1.0, clip_norm=0.0)), "optimizer.clip_norm is 0.0; it must be above 0 (inf: never clip)"),
+        (Config(optimizer=OptimizerConfig(learning_rate=1.0, clip_norm=0.0)), "optimizer.clip_norm is 0.0; it must be above 0 (None: never clip)"),
         (Config(optimizer=OptimizerConfig(learning_rate=1.0, beta2=1.0)), "optimizer.beta2 is 1.0; it must be at least 0 and below 1"),
         (
             Config(optimizer=OptimizerConfig(learning_rate=1.0), coefficient=CoefficientConfig(layer_decay=1.5)),

@@ -42,13 +42,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def start(folder: Path, workdir: Path) -> subprocess.Popen:
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",
-        # Restarts compile nothing anew; the program is the same.
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     command = [sys.executable, "-m", "ftjax.main", "--config", str(folder / "c.py"), "--workdir", str(workdir)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[2])
 
@@ -129,7 +123,6 @@ def test_sigterm_while_the_scratch_baseline_trains(folder, tmp_path):
     weights = Path(__file__).parents[2] / "ftjax" / "weights" / "builtin" / "digits.safetensors"
     body = CONFIG.replace('method="scratch"', 'method="full"').replace('ModelConfig(name="vit_digits")', f'ModelConfig(pretrained="{weights}")')
     (tmp_path / "c.py").write_text(body.replace('("majority",)', '("scratch",)'))
-    (tmp_path / "cache").symlink_to(folder / "cache")
     process = start(tmp_path, tmp_path / "run")
     wait_for_step(tmp_path / "run" / "baselines" / "scratch", 14, process)
     process.send_signal(signal.SIGTERM)

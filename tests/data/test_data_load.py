@@ -81,14 +81,16 @@ def test_a_stream_of_nothing_is_empty():
 
 
 def test_closing_a_stream_stops_its_threads():
-    before = threading.active_count()
+    # By identity, not by number: threads of earlier tests may end meanwhile.
+    before = set(threading.enumerate())
     with contextlib.closing(train_batches(split_of(23), 8, 3, 0, 10_000, 4)) as stream:
         next(stream)
-        assert threading.active_count() > before
+        started = set(threading.enumerate()) - before
+        assert started
     deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while any(thread.is_alive() for thread in started) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() <= before
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_an_unclosed_stream_does_not_keep_the_program_alive():
