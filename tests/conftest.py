@@ -14,6 +14,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest
+from parity_timm import timm
+
+__all__ = ["shared_data", "timm"]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

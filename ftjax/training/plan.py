@@ -217,14 +217,7 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
     )
     resolved = recipes.fill(resolved, facts)
     config = resolved.config
-    model = models.build(
-        spec,
-        precision=config.model.precision,
-        batch_statistics=config.model.batch_statistics or "frozen",
-        remat=config.model.remat,
-        drop_path=config.model.drop_path,
-        dropout=config.model.dropout,
-    )
+    model = _build(config, spec)
     batch_size = _batch_size(config, len(train), mesh)
     clock = durations.Clock(batch_size=batch_size, examples_per_epoch=len(train))
     clock = dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
@@ -259,6 +252,19 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
         warnings=tuple(dataset.report.get("warnings", ())),
     )
     return plan, state
+
+
+def _build(config: Config, spec: models.ModelSpec) -> models.Model:
+    """The model, computed as the configuration says."""
+    settings = config.model
+    return models.build(
+        spec,
+        precision=settings.precision,
+        batch_statistics=settings.batch_statistics or "frozen",
+        remat=settings.remat,
+        drop_path=settings.drop_path,
+        dropout=settings.dropout,
+    )
 
 
 def _load(config: Config, selection: Selection, model: models.Model, keeps_head: bool) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
