@@ -170,13 +170,36 @@ def _hint(key: str) -> Any:
     hint: Any = Config
     for part in key.split("."):
         if not dataclasses.is_dataclass(hint) or part not in _hints(typing.cast(type, hint)):
-            known = [name for name, _ in keys(Config())]
-            raise ConfigError(f"unknown key --config.{key}; {did_you_mean(key, known)}")
+            raise ConfigError(f"unknown key --config.{key}; {_nearest_key(key)}")
         hint = _hints(typing.cast(type, hint))[part]
     if dataclasses.is_dataclass(hint):
         inner = [f"{key}.{name}" for name in _hints(typing.cast(type, hint))]
         raise ConfigError(f"--config.{key} is a group of keys; {did_you_mean(key, inner)}")
     return hint
+
+
+_ELSEWHERE = {
+    "lr": "optimizer.learning_rate",
+    "wd": "optimizer.weight_decay",
+    "epochs": "train.duration",
+    "num_epochs": "train.duration",
+    "steps": "train.duration",
+    "max_steps": "train.duration",
+    "bs": "train.batch_size",
+    "dtype": "model.precision",
+    "gradient_accumulation_steps": "train.microbatches",
+}
+"""What other tools call our keys."""
+
+
+def _nearest_key(key: str) -> str:
+    """The key that was meant: by another tool's name, then by spelling; beside it, the keys of the same section."""
+    known = [name for name, _ in keys(Config())]
+    section, _, last = key.rpartition(".")
+    if last in _ELSEWHERE:
+        return f"did you mean {_ELSEWHERE[last]!r}?"
+    here = [name for name in known if section and name.startswith(f"{section}.")]
+    return did_you_mean(key, known) if not here else f"{did_you_mean(key, known, show=0).split('allowed')[0]}{did_you_mean('', here, show=20)}"
 
 
 def _build(cls: Any, mapping: Mapping[str, Any], prefix: str, where: str) -> Any:

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from ftjax.errors import ConfigError, FtjaxError, TrainingFailed, did_you_mean
 
@@ -29,9 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, rest = _command(argv)
         flags, rest = split_overrides(rest)
         module = importlib.import_module(f"ftjax.commands.{command}")
-        parser = argparse.ArgumentParser(prog=f"ftjax {command}", description=COMMANDS[command], epilog=_commands_text(), formatter_class=_Formatter)
+        parser = _Parser(prog=f"ftjax {command}", description=COMMANDS[command], epilog=_commands_text(), formatter_class=_Formatter)
         module.add_arguments(parser)
         return module.run(parser.parse_args(rest), flags)
+    except KeyboardInterrupt:
+        sys.stderr.write("ftjax: interrupted\n")
+        return 130
     except TrainingFailed as error:
         sys.stderr.write(f"ftjax: training failed: {error}\n")
         return 1
@@ -74,6 +78,22 @@ def _command(argv: list[str]) -> tuple[str, list[str]]:
 
 def _commands_text() -> str:
     return "commands:\n" + "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse whose errors are ours: one line, with the nearest valid flag."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+        words = [word.split("=")[0] for word in self.given if word.startswith("--")]
+        unknown = [word for word in words if word not in known]
+        raise ConfigError(f"unknown flag {unknown[0]}; {did_you_mean(unknown[0], known)}" if unknown else f"{self.prog}: {message}; see {self.prog} --help")
+
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does, remembering the words for `error`."""
+        self.given = list(args)
+        return super().parse_args(args, namespace)
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

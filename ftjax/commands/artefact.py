@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -101,10 +101,10 @@ class Predictor:
         found = self._arrays(images) if isinstance(images, np.ndarray) else self.read(images)
         return evaluation.prediction_rows(self.logits(found), found.ids, self.classes, probabilities=probabilities)
 
-    def read(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> data.Split:
-        """The images of files or of a folder, as the model wants them."""
+    def read(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, bad_files: Literal["error", "skip"] = "error") -> data.Split:
+        """The images of files or of a folder, as the model wants them; "skip" leaves unreadable ones out and names them in `rejected`."""
         given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-        return data.read_images([os.fspath(path) for path in given], self.preprocessing.image, max_pixels=self.max_pixels)[1]
+        return data.read_images([os.fspath(path) for path in given], self.preprocessing.image, bad_files=bad_files, max_pixels=self.max_pixels)[1]
 
     def _arrays(self, images: np.ndarray) -> data.Split:
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):

@@ -53,7 +53,7 @@ def check_rejected(rows: Rows, inspection: Inspection, policy: str) -> None:
     rejected = inspection.rejected
     if rejected and (policy == "error" or len(rejected) == len(rows)):
         names = "\n".join(f"  {rows.ids[row]}: {why}" for row, why in rejected.items())
-        hint = "\nRepair or remove them, or set data.bad_files='skip' to leave them out." if len(rejected) < len(rows) else ""
+        hint = "\nRepair or remove them, or leave them out: data.bad_files='skip' (predict: --bad-files=skip)." if len(rejected) < len(rows) else ""
         raise DataError(f"{rows.where}: {len(rejected)} of {len(rows)} images cannot be read:\n{names}{hint}")
 
 

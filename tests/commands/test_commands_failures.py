@@ -53,6 +53,9 @@ def photos(folder: Path, **classes: int) -> Path:
     ("flags", "message"),
     [
         (["--config.optimizer.learning_rat=1"], "unknown key --config.optimizer.learning_rat; did you mean 'optimizer.learning_rate'"),
+        (["--config.optimizer.lr=1"], "unknown key --config.optimizer.lr; did you mean 'optimizer.learning_rate'?"),
+        (["--config.train.epochs=1"], "unknown key --config.train.epochs; did you mean 'train.duration'?"),
+        (["--config.optimizer.zzzzzz=1"], "allowed: 'optimizer.beta1', 'optimizer.beta2'"),
         (["--config.train.batch_size=many"], "flags: train.batch_size='many' has the wrong type str; allowed: int or 'all' or None"),
         (["--config.seed"], "--config.seed has no value; write --config.seed=VALUE"),
         (["--config.coefficient.rules=[('.*',0)]"], "all-frozen: every parameter has coefficient 0, so nothing can learn"),
@@ -82,6 +85,9 @@ def test_a_bad_setting_is_one_line(config, tmp_path, capsys, flags, message):
 def test_an_unknown_command_and_a_missing_config_are_one_line(config, tmp_path, capsys):
     assert "unknown command 'trian'; did you mean 'train'?" in said(["trian"], capsys)
     assert "no configuration file" in said(["--config", str(tmp_path / "d.py"), "--workdir", str(tmp_path / "run")], capsys)
+    assert "unknown flag --workdr; did you mean '--workdir'?" in said(["--config", config, "--workdr", str(tmp_path)], capsys)
+    assert "unknown flag --workdir; allowed: '--config'" in said(["check", "--config", config, "--workdir", str(tmp_path)], capsys)
+    assert "required: --workdir; see ftjax train --help" in said(["--config", config], capsys)
     assert "predict takes the configuration of the run" in said(["predict", "--workdir", "x", "--input", "y", "--output", "z.csv", "--config.seed=1"], capsys)
 
 

@@ -153,6 +153,11 @@ def test_predict_and_evaluate_and_report_need_the_run_directory_alone(finished, 
     assert [row["id"] for row in rows] == ["0.png", "1.png", "2.png"]
     records = finished.records()
     assert [row["label"] for row in rows] == [str(label) for label in records.prediction[:3]]
+    (tmp_path / "in" / "broken.png").write_bytes(b"")
+    again = ["predict", "--workdir", str(finished.workdir), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "again.jsonl"), "--bad-files=skip"]
+    assert main(again) == 0
+    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "out.jsonl").read_text()
+    assert "left out: broken.png: empty file" in capsys.readouterr().err
     assert main(["evaluate", "--workdir", str(finished.workdir), "--output", str(tmp_path / "metrics.json")]) == 0
     measured = files.read_json(tmp_path / "metrics.json")
     assert measured["metrics"]["accuracy"] == finished.result["splits"]["test"]["accuracy"]

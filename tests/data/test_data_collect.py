@@ -114,7 +114,7 @@ def test_bad_jpeg_policy(tree, helpers):
     text = message(folder(root))
     assert text.startswith("ROOT: 3 of 15 images cannot be read:\n  cat/cut.jpg: damaged JPEG file: ")
     assert "\n  dog/gif.jpg: not a JPEG, PNG or WebP file (it begins with b'GIF89a12')\n  dog/zero.png: empty file (0 bytes)\n" in text
-    assert text.endswith("Repair or remove them, or set data.bad_files='skip' to leave them out.")
+    assert text.endswith("Repair or remove them, or leave them out: data.bad_files='skip' (predict: --bad-files=skip).")
     skipped = collect(folder(root, bad_files="skip"), SMALL, 0)
     assert [entry["file"] for entry in skipped.report["rejected"]] == ["cat/cut.jpg", "dog/gif.jpg", "dog/zero.png"]
     assert sum(map(len, skipped.splits.values())) == 12

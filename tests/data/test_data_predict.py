@@ -47,7 +47,8 @@ def test_bad_files_follow_the_policy(tree):
     with pytest.raises(DataError) as error:
         read_images(root, SMALL)
     assert str(error.value) == (
-        f"{root}: 1 of 3 images cannot be read:\n  b.png: empty file (0 bytes)\nRepair or remove them, or set data.bad_files='skip' to leave them out."
+        f"{root}: 1 of 3 images cannot be read:\n  b.png: empty file (0 bytes)\n"
+        "Repair or remove them, or leave them out: data.bad_files='skip' (predict: --bad-files=skip)."
     )
     ids, split = read_images(root, SMALL, bad_files="skip")
     assert ids == ("a.png", "c.png")
