@@ -130,7 +130,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> 
         drawn.append(tag("line", x1=x(0), x2=x(1), y1=y(share), y2=y(share), class_="grid"))
         drawn.append(tag("text", wording.percent(share, 0), x=x(0) - 7, y=y(share) + 4, class_="tick", text_anchor="end"))
         drawn.append(tag("text", wording.percent(share, 0), x=x(share), y=280, class_="tick", text_anchor="middle"))
-    largest = np.bincount(index, minlength=bins).max()
+    largest = int(np.bincount(index, minlength=bins).max())
     for place in range(bins):
         if (inside := index == place).any():
             drawn += _reliability_bin(place / bins, 1 / bins, confidence[inside], correct[inside], largest, (x, y, tail))
