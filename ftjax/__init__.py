@@ -13,11 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ftjax.config import (
+    AfterConfig,
+    AnchorConfig,
     AugmentConfig,
     CoefficientConfig,
     Config,
     DataConfig,
     EvaluationConfig,
+    ForgettingConfig,
     MeshConfig,
     Method,
     ModelConfig,
@@ -39,11 +42,14 @@ __version__ = "0.1.0"
 _LAZY = {"finetune": ("ftjax.commands.train", "finetune"), "prepare": ("ftjax.training.plan", "prepare_config"), "load": ("ftjax.commands.artefact", "load")}
 
 __all__ = [
+    "AfterConfig",
+    "AnchorConfig",
     "AugmentConfig",
     "CoefficientConfig",
     "Config",
     "DataConfig",
     "EvaluationConfig",
+    "ForgettingConfig",
     "FtjaxError",
     "MeshConfig",
     "Method",

@@ -147,9 +147,9 @@ _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
     "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds")),
     "data.name": ("data.source", lambda config: config.data.source, ("tfds",)),
     "optimizer.momentum": ("optimizer.name", lambda config: config.optimizer.name, ("sgd",)),
-    "optimizer.beta1": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion")),
-    "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion")),
-    "optimizer.epsilon": ("optimizer.name", lambda config: config.optimizer.name, ("adamw",)),
+    "optimizer.beta1": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon")),
+    "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon")),
+    "optimizer.epsilon": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "muon")),
 }
 """Keys that only some choices read: `key: (the key of the choice, the choice, who reads it)`."""
 

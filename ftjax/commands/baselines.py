@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from ftjax import configuration, evaluation
-from ftjax.coefficients import combine
 from ftjax.configuration import Origin, Resolved
 from ftjax.evaluation import Records
 from ftjax.training.plan import Plan
@@ -53,11 +52,11 @@ def before_training(plan: Plan, state: TrainState, statistics: Tree) -> Before:
 
     Args:
       plan: the run.
-      state: of any step; the parameters of step 0 are its anchor and its still leaves.
+      state: of any step; it knows the parameters of step 0.
       statistics: batch statistics of step 0.
     """
     asked = plan.config.evaluation.baselines if plan.load is not None else ()
-    params = combine(state.extra["anchor"], state.still)
+    params = state.theta0
     features = _features(plan, params, statistics) if "probe" in asked else None
     records = plan.evaluate(params, statistics, "test") if "pretrained" in asked and plan.keeps_head else None
     return Before(features, records)

@@ -23,12 +23,18 @@ class TrainState(NamedTuple):
     still: Tree
     opt_state: Tree
     extra: dict[str, Any]
-    """`batch_stats`: batch norm's running statistics; `anchor`: theta0 of the live leaves; `bad_steps`: non-finite steps in a row."""
+    """`batch_stats`: batch norm's running statistics; `anchor`: theta0 of every leaf that has trained so far; `bad_steps`: non-finite steps in a row;
+    `averages`: `{"ema": ..., "swa": ...}`, those asked for, with the anchor's holes."""
 
     @property
     def params(self) -> Tree:
         """The full parameters, live and still together."""
         return combine(self.live, self.still)
+
+    @property
+    def theta0(self) -> Tree:
+        """The full parameters as they were before step 0; with `params`, the displacement x of the law."""
+        return jax.tree.map(lambda start, now: now if start is None else start, self.extra["anchor"], self.params, is_leaf=lambda leaf: leaf is None)
 
 
 def create_state(params: Tree, extra: dict[str, Any], live_paths: frozenset[str], optimizer: Any) -> TrainState:
