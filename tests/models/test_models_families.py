@@ -73,8 +73,8 @@ def test_bfloat16_logits_and_gradients_are_close_to_float32_and_stay_float32(nam
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_float64_parameters_compute_in_float64(name):
+    params, extra, images = started(name)  # outside: it is cached, and other tests want it in float32
     with jax.enable_x64(True):
-        params, extra, images = started(name)
         wide = jax.tree.map(lambda a: a.astype(jnp.float64), (params, extra))
         logits, _ = models.build(SMALL[name]).apply(*wide, images)
         narrow, _ = models.build(SMALL[name]).apply(params, extra, images)
