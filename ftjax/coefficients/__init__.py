@@ -5,13 +5,15 @@
     x'    = R( x - lr(t) * c(path, t) * v )         the displacement it gets
 
 Read in this order: `rules` (a few patterns give every path its value), `schedules` (values over time), `table` (c, resolved and printed),
-`hyper` (every number, traced), `layout` (0 is structure), `chain` (the optimiser that obeys), `travel` (x, measured).
+`anchors` (who is held by theta0), `hyper` (every number, traced), `layout` (0 is structure), `phases` (0 for a while is structure too),
+`chain` (the optimiser that obeys), `travel` (x, measured).
 This room knows trees and paths, not models.
 """
 
-from ftjax.coefficients.chain import Retraction, chain
+from ftjax.coefficients.chain import chain
 from ftjax.coefficients.hyper import Hyper, default_hyper
 from ftjax.coefficients.layout import combine, partition
+from ftjax.coefficients.phases import Phase, phases
 from ftjax.coefficients.rules import resolve_rules
 from ftjax.coefficients.schedules import Schedule, evaluate, learning_rate_shape
 from ftjax.coefficients.table import Row, Table, build_table, coefficient, depths
@@ -19,6 +21,7 @@ from ftjax.coefficients.travel import travel
 
 __all__ = [
     "Hyper",
+    "Phase",
     "Retraction",
     "Row",
     "Schedule",
@@ -32,6 +35,7 @@ __all__ = [
     "evaluate",
     "learning_rate_shape",
     "partition",
+    "phases",
     "resolve_rules",
     "travel",
 ]

@@ -28,25 +28,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from ftjax import trees
+from ftjax.coefficients.directions import direction
 from ftjax.coefficients.hyper import Hyper
+from ftjax.coefficients.links import Rows, like, stateless, transform, widened
+from ftjax.coefficients.retractions import Retraction
+from ftjax.coefficients.retractions import retraction as configured_retraction
 from ftjax.coefficients.rules import is_zero
 from ftjax.coefficients.schedules import Shape, evaluate, learning_rate_shape
-from ftjax.coefficients.table import Row, Table, coefficient
-from ftjax.config import OptimizerConfig
+from ftjax.coefficients.table import Table, coefficient
+from ftjax.config import Config
 from ftjax.durations import Clock
 from ftjax.trees import Tree
 
-Rows = Mapping[str, Row]
-
-Retraction = Callable[[Row, Array, Array, Array, Int[Array, ""], Hyper], Array]
-"""`R(row, moved, displacement, gradient, step, hyper) -> moved'` for one leaf: where the step would leave its displacement from theta0, the
-displacement before the step, and the gradient before clipping (its sign against the displacement is what a selective retraction asks)."""
-
-
-def chain(table: Table, optimizer: OptimizerConfig, clock: Clock, *, retraction: Retraction | None = None) -> optax.GradientTransformationExtraArgs:
+def chain(
+    table: Table, config: Config, clock: Clock, *, cohorts: Mapping[str, int] | None = None, retraction: Retraction | None = None
+) -> optax.GradientTransformationExtraArgs:
     """The optimiser: clip -> direction -> + weight decay -> + pull -> * c -> * -lr -> retraction.
 
     `update(grads, state, params, *, step, hyper, anchor=None)` takes live trees (`None` where a parameter is still) and returns what to add to
@@ -54,25 +53,26 @@ def chain(table: Table, optimizer: OptimizerConfig, clock: Clock, *, retraction:
 
     Args:
       table: the coefficient of every parameter.
-      optimizer: names the direction, and the learning rate's shape and warmup; its numbers come from `hyper`.
-      clock: what warmup's duration means.
-      retraction: acts on the whole displacement last; None leaves it alone.
+      config: `optimizer` names the direction and the learning rate's shape and warmup, `anchor` says which forces there are; all numbers come from `hyper`.
+      clock: what durations mean.
+      cohorts: the step at which each live parameter became live, where they differ (`Phase.cohorts`); each cohort's moments count from there.
+      retraction: acts on the whole displacement last; None: that of `config.anchor`, if any.
     """
-    rows = {row.path: row for row in table.rows}
+    rows, optimizer = {row.path: row for row in table.rows}, config.optimizer
     links = optax.chain(
         clip_by_live_norm(),
-        direction(optimizer.name),
+        direction(optimizer, rows, cohorts),
         add_weight_decay(rows),
-        add_pull(rows),
+        *([] if config.anchor.pull is None else [add_pull(rows)]),
         scale_by_coefficient(rows),
         scale_by_learning_rate(learning_rate_shape(optimizer, clock)),
-        retract(rows, retraction),
+        retract(rows, retraction or configured_retraction(config.anchor)),
     )
 
     def update(grads: Tree, state: Tree, params: Tree, *, step: Int[Array, ""], hyper: Hyper, anchor: Tree = None) -> tuple[Tree, Tree]:
         return links.update(grads, state, params, step=step, hyper=hyper, anchor=trees.flatten(anchor), gradients=grads)
 
-    return _transform(links.init, update)
+    return transform(links.init, update)
 
 
 def clip_by_live_norm() -> optax.GradientTransformationExtraArgs:
@@ -81,25 +81,9 @@ def clip_by_live_norm() -> optax.GradientTransformationExtraArgs:
     def link(grads: Tree, hyper: Hyper, **_: Any) -> Tree:
         norm = optax.tree.norm(grads)
         scale = jnp.minimum(1, hyper["clip_norm"] / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
-        return jax.tree.map(lambda g: _like(scale, g) * g, grads)
+        return jax.tree.map(lambda g: like(scale, g) * g, grads)
 
-    return _stateless(link)
-
-
-def direction(name: str) -> optax.GradientTransformationExtraArgs:
-    """optax's Adam, momentum or Lion, with traced betas; its moments exist for live leaves only and keep the leaf's type."""
-    make: Callable[[Hyper], optax.GradientTransformation] = {
-        "adamw": lambda hyper: optax.scale_by_adam(hyper["beta1"], hyper["beta2"], hyper["epsilon"]),
-        "sgd": lambda hyper: optax.trace(hyper["momentum"]),
-        "lion": lambda hyper: optax.scale_by_lion(hyper["beta1"], hyper["beta2"]),
-    }[name]
-    shapes_only = dict.fromkeys(("beta1", "beta2", "epsilon", "momentum"), 0.0)
-
-    def update(grads: Tree, state: Tree, params: Tree = None, *, hyper: Hyper, **_: Any) -> tuple[Tree, Tree]:
-        updates, new_state = make(hyper).update(grads, state, params)
-        return jax.tree.map(_like, updates, grads), jax.tree.map(_like, new_state, state)
-
-    return _transform(make(shapes_only).init, update)
+    return stateless(link)
 
 
 def add_weight_decay(rows: Rows) -> optax.GradientTransformationExtraArgs:
@@ -108,38 +92,38 @@ def add_weight_decay(rows: Rows) -> optax.GradientTransformationExtraArgs:
     def link(updates: Tree, params: Tree, step: Int[Array, ""], hyper: Hyper, **_: Any) -> Tree:
         def add(path: str, update: Array, theta: Array) -> Array:
             decay = rows[path].decay
-            return update if is_zero(decay) else update + _like(hyper["weight_decay"] * evaluate(decay, step), update) * theta
+            return update if is_zero(decay) else update + like(hyper["weight_decay"] * evaluate(decay, step), update) * theta
 
         return trees.map_with_path(add, updates, params)
 
-    return _stateless(link)
+    return stateless(link)
 
 
 def add_pull(rows: Rows) -> optax.GradientTransformationExtraArgs:
-    """u <- u + pull * (theta - theta0), with pull = hyper.pull * row.pull(step): decoupled L2-SP, where there is an anchor.
+    """u <- u + pull * (theta - theta0), with pull = hyper.pull * row.anchor(step): decoupled L2-SP, where there is an anchor.
 
     For plain SGD this is the gradient of the penalty pull/2 * |theta - theta0|^2 (Li et al. 2018, arXiv 1802.01483).
     """
 
     def link(updates: Tree, params: Tree, step: Int[Array, ""], hyper: Hyper, anchor: Mapping[str, Array], **_: Any) -> Tree:
         def add(path: str, update: Array, theta: Array) -> Array:
-            pull = rows[path].pull
-            if path not in anchor or is_zero(pull):
+            strength = rows[path].anchor
+            if path not in anchor or is_zero(strength):
                 return update
-            return update + _like(hyper["pull"] * evaluate(pull, step), update) * (theta - anchor[path])
+            return update + like(hyper["pull"] * evaluate(strength, step), update) * (theta - anchor[path])
 
         return trees.map_with_path(add, updates, params)
 
-    return _stateless(link)
+    return stateless(link)
 
 
 def scale_by_coefficient(rows: Rows) -> optax.GradientTransformationExtraArgs:
     """u <- c(path, step) * u. After weight decay and pull: c says when a parameter moves, they say where to."""
 
     def link(updates: Tree, step: Int[Array, ""], hyper: Hyper, **_: Any) -> Tree:
-        return trees.map_with_path(lambda path, update: _like(coefficient(rows[path], step, hyper), update) * update, updates)
+        return trees.map_with_path(lambda path, update: like(coefficient(rows[path], step, hyper), update) * update, updates)
 
-    return _stateless(link)
+    return stateless(link)
 
 
 def scale_by_learning_rate(shape: Shape) -> optax.GradientTransformationExtraArgs:
@@ -147,40 +131,25 @@ def scale_by_learning_rate(shape: Shape) -> optax.GradientTransformationExtraArg
 
     def link(updates: Tree, step: Int[Array, ""], hyper: Hyper, **_: Any) -> Tree:
         rate = -hyper["learning_rate"] * shape(step)
-        return jax.tree.map(lambda update: _like(rate, update) * update, updates)
+        return jax.tree.map(lambda update: like(rate, update) * update, updates)
 
-    return _stateless(link)
+    return stateless(link)
 
 
 def retract(rows: Rows, retraction: Retraction | None) -> optax.GradientTransformationExtraArgs:
-    """u <- R(x + u) - x for every leaf with an anchor, x = theta - theta0; the identity where there is no retraction."""
+    """u <- R(x + u) - x for every leaf with an anchor, x = theta - theta0, in at least float32; the identity where there is no retraction.
+
+    While a coefficient is 0 its parameter rests, also outside a ball that has become smaller: c says when, R says where to.
+    """
 
     def link(updates: Tree, params: Tree, step: Int[Array, ""], hyper: Hyper, anchor: Mapping[str, Array], gradients: Tree) -> Tree:
         def shorten(path: str, update: Array, theta: Array, gradient: Array) -> Array:
             if retraction is None or path not in anchor:
                 return update
-            x = theta - anchor[path]
-            return retraction(rows[path], x + update, x, gradient, step, hyper) - x
+            x = widened(theta) - widened(anchor[path])
+            moved = retraction(rows[path], x + update, x, gradient, step, hyper, anchor[path])
+            return jnp.where(coefficient(rows[path], step, hyper) > 0, like(moved - x, update), update)
 
         return trees.map_with_path(shorten, updates, params, gradients)
 
-    return _stateless(link)
-
-
-def _stateless(link: Callable[..., Tree]) -> optax.GradientTransformationExtraArgs:
-    """A transform without state from `link(updates, params=, step=, hyper=, anchor=, gradients=) -> updates`."""
-
-    def update(updates: Tree, state: optax.EmptyState, params: Tree = None, **extra: Any) -> tuple[Tree, optax.EmptyState]:
-        return link(updates, params=params, **extra), state
-
-    return _transform(optax.init_empty_state, update)
-
-
-def _transform(init: Callable[..., Tree], update: Callable[..., tuple[Tree, Tree]]) -> optax.GradientTransformationExtraArgs:
-    """optax's pair; its type has no word for extra arguments that are required, so they are not checked here."""
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _like(value: Float[Array, "*shape"] | float, array: Array) -> Array:
-    """A value in the type of an array, so that a float64 hyperparameter does not widen a float32 leaf (nor the other way round)."""
-    return jnp.asarray(value, dtype=array.dtype)
+    return stateless(link)

@@ -34,11 +34,15 @@ def numbers(config: Config) -> dict[str, Any]:
       ConfigError: a number outside its range, or a learning rate that nobody chose.
     """
     _check(config)
-    coefficient, optimizer = config.coefficient, config.optimizer
+    coefficient, optimizer, anchor = config.coefficient, config.optimizer, config.anchor
     return {
         "learning_rate": optimizer.learning_rate,
         "weight_decay": optimizer.weight_decay or 0.0,
-        "pull": 0.0,
+        "pull": anchor.pull or 0.0,
+        "ball": math.inf if anchor.ball is None else anchor.ball,
+        "select": anchor.select or 0.0,
+        "mixout": anchor.mixout or 0.0,
+        "sam": optimizer.sam or 0.0,
         "clip_norm": math.inf if optimizer.clip_norm is None else optimizer.clip_norm,
         "beta1": optimizer.beta1,
         "beta2": optimizer.beta2,
@@ -48,6 +52,7 @@ def numbers(config: Config) -> dict[str, Any]:
         "layer_decay": 1.0 if coefficient.layer_decay is None else coefficient.layer_decay,
         "head_factor": 1.0 if coefficient.head_factor is None else coefficient.head_factor,
         "label_smoothing": config.task.label_smoothing or 0.0,
+        "ema_decay": config.after.ema_decay,
     }
 
 
@@ -66,7 +71,7 @@ def default_hyper(config: Config) -> Hyper:
 
 def _check(config: Config) -> None:
     """Each number in the range where the law means something."""
-    coefficient, optimizer = config.coefficient, config.optimizer
+    coefficient, optimizer, anchor = config.coefficient, config.optimizer, config.anchor
     if optimizer.learning_rate is None:
         raise ConfigError("optimizer.learning_rate is open; give a number or let a recipe fill it")
     ranges = (
@@ -79,6 +84,12 @@ def _check(config: Config) -> None:
         ("optimizer.momentum", optimizer.momentum, lambda x: 0 <= x < 1, "at least 0 and below 1"),
         ("coefficient.layer_decay", coefficient.layer_decay, lambda x: 0 < x <= 1, "above 0 and at most 1; freeze with a rule of value 0"),
         ("coefficient.head_factor", coefficient.head_factor, lambda x: 0 < x < math.inf, "above 0; freeze with a rule of value 0"),
+        ("anchor.pull", anchor.pull, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
+        ("anchor.ball", anchor.ball, lambda x: x > 0, "above 0 (None: no ball); freeze with a rule of value 0"),
+        ("anchor.select", anchor.select, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
+        ("anchor.mixout", anchor.mixout, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+        ("optimizer.sam", optimizer.sam, lambda x: 0 <= x < math.inf, "finite and 0 or more (None: off)"),
+        ("after.ema_decay", config.after.ema_decay, lambda x: 0 <= x < 1, "at least 0 and below 1"),
         ("task.label_smoothing", config.task.label_smoothing, lambda x: 0 <= x < 1, "at least 0 and below 1"),
     )
     for key, value, allowed, words in ranges:

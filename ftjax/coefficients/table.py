@@ -1,6 +1,6 @@
 """The coefficient table: one row per parameter, resolved before step 1, printed, saved, and obeyed by the chain.
 
-This is `c(path, step)` of the law, with its companions: who decays, who is pulled, who is live. A row whose rule is the number 0 is still by
+This is `c(path, step)` of the law, with its companions: who decays, who is anchored, who is live. A row whose rule is the number 0 is still by
 structure; everything else about a row is arithmetic with traced multipliers (`Hyper`). The table knows paths, shapes and an order of groups, no model.
 """
 
@@ -9,18 +9,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ftjax.coefficients.anchors import resolve_anchors
 from ftjax.coefficients.hyper import Hyper, coefficient_rules, numbers
 from ftjax.coefficients.rules import is_zero, resolve_rules
 from ftjax.coefficients.schedules import Schedule, evaluate, on_clock
-from ftjax.config import Config, Rules, Value
-from ftjax.durations import Clock
+from ftjax.config import Config, Duration, Rules, Value
+from ftjax.durations import Clock, to_steps
 from ftjax.errors import ConfigError
 
 _TOKENS = re.compile(r"(.*/)?(class_token|position)")
@@ -43,8 +44,10 @@ class Row:
     """Whether `hyper["head_factor"]` applies."""
     decay: Schedule
     """Multiplier of `hyper["weight_decay"]`."""
-    pull: Schedule
-    """Multiplier of `hyper["pull"]`, the force towards theta0; 0 for the head, which has no pretrained place to go back to."""
+    anchor: Schedule
+    """How strongly theta0 holds it: multiplies `hyper["pull"]` and `hyper["select"]`, divides `hyper["ball"]`; the number 0 leaves it free."""
+    new: bool
+    """Whether it has no pretrained value (a new head): nothing can hold it."""
     why: str
     """The rules behind the numbers, in words."""
 
@@ -101,41 +104,58 @@ def coefficient(row: Row, step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""
     return value * hyper["head_factor"] if row.head else value
 
 
-def depths(groups: Sequence[str]) -> dict[str, int]:
-    """Exponent of layer decay for each group, as BEiT and MAE count (MAE `util/lr_decay.py`).
+def depths(groups: Sequence[str], convention: str = "beit") -> dict[str, int]:
+    """Exponent of layer decay for each group.
 
-    With L blocks: 0 for all that comes after the blocks (final norm, head), 1 for the top block, L for the first, L + 1 for all before it.
+    With L blocks, as BEiT and MAE count (MAE `util/lr_decay.py`): 0 for all that comes after the blocks (final norm, head), 1 for the top block, L for
+    the first, L + 1 for all before it. ELECTRA (`model/optimization.py`) gives the blocks and what is before them one more.
 
     >>> depths(("stem", "block_0", "block_1", "norm", "head"))
     {'stem': 3, 'block_0': 2, 'block_1': 1, 'norm': 0, 'head': 0}
+    >>> depths(("stem", "block_0", "block_1", "norm", "head"), "electra")
+    {'stem': 4, 'block_0': 3, 'block_1': 2, 'norm': 0, 'head': 0}
     """
     blocks = [group for group in groups if group.startswith("block_")]
     before = groups[: groups.index(blocks[0])] if blocks else groups[:1]
-    return {group: len(blocks) - blocks.index(group) if group in blocks else (len(blocks) + 1) * (group in before) for group in groups}
+    counted = {group: len(blocks) - blocks.index(group) if group in blocks else (len(blocks) + 1) * (group in before) for group in groups}
+    return {group: depth + (convention == "electra" and depth > 0) for group, depth in counted.items()}
 
 
-def build_table(config: Config, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[str], group_of: Callable[[str], str], clock: Clock) -> Table:
+def build_table(
+    config: Config,
+    shapes: Mapping[str, tuple[int, ...]],
+    groups: Sequence[str],
+    group_of: Callable[[str], str],
+    clock: Clock,
+    *,
+    new: Collection[str] | None = None,
+) -> Table:
     """Resolve the configuration into one row per parameter.
 
     Args:
-      config: `coefficient` and the hyperparameters; open values take what changes nothing.
+      config: `coefficient`, `anchor` and the hyperparameters; open values take what changes nothing.
       shapes: shape of every parameter by path, in tree order.
       groups: groups of the model from input to output; the last one is the head.
       group_of: group of a path.
       clock: what the durations in schedules mean; needs `total_steps`.
+      new: paths without a pretrained value; None: those of the head.
 
     Raises:
-      ConfigError: rules that do not fit the paths (`resolve_rules`), schedules that do not fit the run, or nothing live.
+      ConfigError: rules that do not fit the paths (`resolve_rules`), schedules that do not fit the run, an anchor on what has no pretrained
+        value, or nothing live.
     """
     if clock.total_steps is None:
         raise ValueError("a table needs the length of the run: Clock.total_steps")
     rules = coefficient_rules(config)
     values = resolve_rules(rules, shapes, "coefficient.rules", group_of)
     decays = _decays(config.coefficient.decay_rules, shapes, group_of)
-    exponents = depths(groups)
+    new = {path for path in shapes if group_of(path) == groups[-1]} if new is None else new
+    anchors = resolve_anchors(config.anchor, shapes, group_of, new)
+    exponents = depths(groups, config.coefficient.layer_decay_convention)
+    starts = _starts(config.coefficient.unfreeze_every, groups, clock)
     rows = []
     for path, shape in shapes.items():
-        (rule, value), (decay, decay_why), group = values[path], decays[path], group_of(path)
+        (rule, value), (decay, decay_why), (anchor, anchor_why), group = values[path], decays[path], anchors[path], group_of(path)
         head = group == groups[-1]
         rows.append(
             Row(
@@ -143,17 +163,49 @@ def build_table(config: Config, shapes: Mapping[str, tuple[int, ...]], groups: S
                 shape=tuple(shape),
                 group=group,
                 rule=rule,
-                value=on_clock(value, clock, "coefficient.rules"),
+                value=_from(on_clock(value, clock, "coefficient.rules"), starts[group]),
                 depth=exponents[group],
                 head=head,
                 decay=on_clock(decay, clock, "coefficient.decay_rules"),
-                pull=0.0 if head else 1.0,
-                why=f"rule {rule + 1} {rules[rule][0]!r}; decay: {decay_why}",
+                anchor=on_clock(anchor, clock, "anchor.rules"),
+                new=path in new,
+                why=f"rule {rule + 1} {rules[rule][0]!r}; decay: {decay_why}; anchor: {anchor_why}",
             )
         )
     if not any(row.live for row in rows):
         raise ConfigError("coefficient.rules: all-frozen: every parameter has coefficient 0, so nothing can learn; give one rule a value above 0")
     return Table(rows=tuple(rows), groups=tuple(groups), total_steps=clock.total_steps, hyper=numbers(config))
+
+
+def _starts(every: Duration | None, groups: Sequence[str], clock: Clock) -> dict[str, int]:
+    """First step at which each group may move: the head and what follows the blocks at once, then one block after the other, the stem last.
+
+    Gradual unfreezing of Howard and Ruder 2018 (arXiv 1801.06146).
+    """
+    if every is None:
+        return dict.fromkeys(groups, 0)
+    steps = to_steps(every, clock, "coefficient.unfreeze_every", minimum=1)
+    starts = {group: depth * steps for group, depth in depths(groups).items()}
+    last = max(starts.values())
+    if clock.total_steps is not None and last >= clock.total_steps:
+        raise ConfigError(
+            f"coefficient.unfreeze_every: {every!r} is {steps} steps, so {max(starts, key=lambda g: starts[g])} would start at step {last} of a run of "
+            f"{clock.total_steps}; at most {clock.total_steps // max(depths(groups).values())} steps reach every group"
+        )
+    return starts
+
+
+def _from(value: Schedule, start: int) -> Schedule:
+    """A value that is 0 before `start`.
+
+    Raises:
+      ConfigError: it is a schedule already.
+    """
+    if start == 0 or is_zero(value):
+        return value
+    if not isinstance(value, float):
+        raise ConfigError("coefficient.unfreeze_every and a schedule in coefficient.rules both say when a parameter starts; give one of them")
+    return ((0, 0.0), (start, 0.0), (start, value))
 
 
 def _decays(rules: Rules | None, shapes: Mapping[str, tuple[int, ...]], group_of: Callable[[str], str]) -> dict[str, tuple[Value, str]]:
@@ -179,8 +231,8 @@ def _over_time(table: Table, row: Row) -> tuple[float, float, float]:
 
 
 def _row_json(table: Table, row: Row) -> dict[str, Any]:
-    """One row of `coefficients.json`; weight decay and pull are strengths where their schedules start."""
-    weight_decay, pull = (float(evaluate(value, jnp.array(0)) * table.hyper[name]) for name, value in (("weight_decay", row.decay), ("pull", row.pull)))
+    """One row of `coefficients.json`; weight decay is the strength where its schedule starts, and so is the anchor's share."""
+    weight_decay = float(evaluate(row.decay, jnp.array(0)) * table.hyper["weight_decay"])
     return {
         "path": row.path,
         "shape": list(row.shape),
@@ -188,7 +240,8 @@ def _row_json(table: Table, row: Row) -> dict[str, Any]:
         "live": row.live,
         "coefficient": dict(zip(("0%", "50%", "100%"), map(_rounded, _over_time(table, row)))),
         "weight_decay": _rounded(weight_decay),
-        "pull": _rounded(pull),
+        "anchor": _rounded(float(evaluate(row.anchor, jnp.array(0)))),
+        "new": row.new,
         "parameters": row.parameters,
         "why": row.why,
     }

@@ -229,7 +229,7 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
     for name, split in dataset.splits.items():
         check_labels(split.labels, dataset.classes, f"split {name}")
     preprocessing = _preprocessing(config, selection, image)
-    optimizer = coefficients.chain(table, config.optimizer, clock)
+    optimizer = coefficients.chain(table, config, clock)
     parts = StepParts(model=model, task=task, preprocessing=preprocessing, optimizer=optimizer, microbatches=config.train.microbatches)
     state = create_state(params, extra, table.live_paths, optimizer)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))

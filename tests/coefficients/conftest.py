@@ -11,7 +11,7 @@ import pytest
 
 from ftjax import trees
 from ftjax.coefficients import Table, build_table, chain, default_hyper, partition
-from ftjax.config import CoefficientConfig, Config, OptimizerConfig
+from ftjax.config import AnchorConfig, CoefficientConfig, Config, OptimizerConfig
 from ftjax.durations import Clock
 
 CLOCK = Clock(batch_size=8, examples_per_epoch=80, total_steps=20)
@@ -39,7 +39,7 @@ class Law:
         return default_hyper(self.config)
 
     def link(self, table: Table | None = None, **options: Any) -> Any:
-        return chain(table or self.table, self.config.optimizer, self.clock, **options)
+        return chain(table or self.table, self.config, self.clock, **options)
 
     def train(self, steps: int = 20, hyper: dict | None = None, anchored: bool = False, link: Any = None) -> dict:
         """Flat parameters after `steps` steps on the noisy gradient of |theta - 1|^2 / 2."""
@@ -69,12 +69,13 @@ def noise(params: dict, steps: int) -> dict:
 
 @pytest.fixture
 def law() -> Callable[..., Law]:
-    """`law(rules=..., learning_rate=..., ...)`: fields of `coefficient` and `optimizer` by name."""
+    """`law(rules=..., learning_rate=..., anchor={...}, ...)`: fields of `coefficient` and `optimizer` by name; every pretrained leaf can be pulled."""
 
-    def make(*, dtype: Any = jnp.float32, clock: Clock = CLOCK, **fields: Any) -> Law:
+    def make(*, dtype: Any = jnp.float32, clock: Clock = CLOCK, anchor: dict | None = None, **fields: Any) -> Law:
         coefficient = {field.name: fields.pop(field.name) for field in dataclasses.fields(CoefficientConfig) if field.name in fields}
         optimizer = {"learning_rate": 0.01, "weight_decay": 0.1, "schedule": "constant", "warmup": "0 steps"} | fields
-        return Law(Config(coefficient=CoefficientConfig(**coefficient), optimizer=OptimizerConfig(**optimizer)), parameters(dtype), clock)
+        anchors = AnchorConfig(**({"pull": 0.0, "rules": ((".*", 1.0),)} if anchor is None else anchor))
+        return Law(Config(coefficient=CoefficientConfig(**coefficient), optimizer=OptimizerConfig(**optimizer), anchor=anchors), parameters(dtype), clock)
 
     return make
 

@@ -152,15 +152,15 @@ def test_a_retraction_has_the_last_word_on_the_whole_displacement(law) -> None:
     the = law()
     seen = {}
 
-    def halve(row: object, moved: jax.Array, displacement: jax.Array, gradient: jax.Array, step: jax.Array, hyper: dict) -> jax.Array:
-        seen[row.path] = (moved.shape, displacement.shape, gradient.shape, step.shape)
+    def halve(row: object, moved: jax.Array, displacement: jax.Array, gradient: jax.Array, step: jax.Array, hyper: dict, start: jax.Array) -> jax.Array:
+        seen[row.path] = (moved.shape, displacement.shape, gradient.shape, step.shape, start.shape)
         return moved / 2
 
     free, halved = the.train(steps=1, anchored=True), the.train(steps=1, anchored=True, link=the.link(retraction=halve))
     start = trees.flatten(the.params)
     assert_close(halved, {path: start[path] + (free[path] - start[path]) / 2 for path in start}, atol=1e-6)
     assert set(seen) == set(start)
-    assert seen["head/bias"] == ((2,), (2,), (2,), ())
+    assert seen["head/bias"] == ((2,), (2,), (2,), (), (2,))
 
 
 def population(values: dict) -> list[dict]:
@@ -228,7 +228,7 @@ def test_a_decay_schedule_is_obeyed(law) -> None:
 
 def test_a_row_can_be_pulled_harder_than_another(law) -> None:
     the = law(name="sgd", weight_decay=0.0, clip_norm=float("inf"))
-    rows = tuple(dataclasses.replace(row, pull=2.0 if row.group == "stem" else row.pull) for row in the.table.rows)
+    rows = tuple(dataclasses.replace(row, anchor=2.0 if row.group == "stem" else row.anchor) for row in the.table.rows)
     link = the.link(dataclasses.replace(the.table, rows=rows))
     nothing, anchor = (jax.tree.map(jnp.zeros_like, the.params) for _ in range(2))
     updates, _ = link.update(nothing, link.init(the.params), the.params, step=jnp.array(0), hyper=the.hyper | {"pull": jnp.array(1.0)}, anchor=anchor)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from ftjax.coefficients import default_hyper
-from ftjax.config import CoefficientConfig, Config, OptimizerConfig, TaskConfig
+from ftjax.config import AnchorConfig, CoefficientConfig, Config, OptimizerConfig, TaskConfig
 from ftjax.errors import ConfigError
 
 
 def test_open_values_change_nothing() -> None:
     hyper = default_hyper(Config(optimizer=OptimizerConfig(learning_rate=0.1)))
-    neutral = {"weight_decay": 0, "pull": 0, "layer_decay": 1, "head_factor": 1, "label_smoothing": 0, "coefficient": (1,)}
+    neutral = {"weight_decay": 0, "pull": 0, "ball": np.inf, "select": 0, "mixout": 0, "sam": 0, "layer_decay": 1, "head_factor": 1, "label_smoothing": 0, "coefficient": (1,)}
     assert {name: hyper[name] for name in neutral} == neutral
 
 
@@ -52,6 +52,14 @@ def test_float64_hyperparameters_keep_every_digit() -> None:
         (
             Config(optimizer=OptimizerConfig(learning_rate=1.0), coefficient=CoefficientConfig(head_factor=0.0)),
             "coefficient.head_factor is 0.0; it must be above 0; freeze with a rule of value 0",
+        ),
+        (
+            Config(optimizer=OptimizerConfig(learning_rate=1.0), anchor=AnchorConfig(ball=0.0)),
+            "anchor.ball is 0.0; it must be above 0 (None: no ball); freeze with a rule of value 0",
+        ),
+        (
+            Config(optimizer=OptimizerConfig(learning_rate=1.0), anchor=AnchorConfig(mixout=1.0)),
+            "anchor.mixout is 1.0; it must be at least 0 and below 1",
         ),
         (
             Config(optimizer=OptimizerConfig(learning_rate=1.0), task=TaskConfig(label_smoothing=1.0)),

@@ -65,7 +65,7 @@ def test_matrices_decay_and_vectors_and_tokens_do_not(law) -> None:
 
 
 def test_the_head_is_never_pulled_because_it_was_never_pretrained(law) -> None:
-    assert {row.group for row in law().table.rows if row.pull == 0} == {"head"}
+    assert {row.group for row in law().table.rows if row.anchor == 0} == {"head"}
 
 
 def test_a_table_in_which_nothing_can_learn_is_refused(law) -> None:
@@ -90,9 +90,10 @@ def test_the_json_is_strict_and_says_what_happens_when(law) -> None:
         "live": True,
         "coefficient": {"0%": 0.0, "50%": 0.05, "100%": 0.1},
         "weight_decay": 0.1,
-        "pull": 0.0,
+        "anchor": 1.0,
+        "new": False,
         "parameters": 6,
-        "why": "rule 2 'stem/.*'; decay: matrix, yes",
+        "why": "rule 2 'stem/.*'; decay: matrix, yes; anchor: rule 1 '.*'",
     }
     assert rows["head/bias"]["coefficient"] == {"0%": 10.0, "50%": 10.0, "100%": 10.0}
     assert not rows["norm/scale"]["live"]

@@ -35,7 +35,7 @@ def build(settings: Config, *, depth: int = 2, microbatches: int = 1, dtype: Any
     shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
     table = coefficients.build_table(settings, shapes, model.groups, model.group_of, CLOCK)
     preprocessing = Preprocessing(ImageFormat((16, 16)), Normalize((0.5,) * 3, (0.5,) * 3), augment)
-    parts = StepParts(model, Classification(CLASSES), preprocessing, coefficients.chain(table, settings.optimizer, CLOCK), microbatches)
+    parts = StepParts(model, Classification(CLASSES), preprocessing, coefficients.chain(table, settings, CLOCK), microbatches)
     state = create_state(params, extra, table.live_paths, parts.optimizer)
     return parts, state, coefficients.default_hyper(settings), model
 
