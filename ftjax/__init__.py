@@ -32,6 +32,7 @@ from ftjax.config import (
 from ftjax.errors import FtjaxError
 
 if TYPE_CHECKING:
+    from ftjax import tables
     from ftjax.commands.artefact import load
     from ftjax.commands.train import finetune
     from ftjax.training.plan import prepare_config as prepare
@@ -61,10 +62,13 @@ __all__ = [
     "finetune",
     "load",
     "prepare",
+    "tables",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "tables":
+        return importlib.import_module("ftjax.tables")
     if name not in _LAZY:
         raise AttributeError(f"module 'ftjax' has no attribute {name!r}")
     module, attribute = _LAZY[name]

@@ -83,6 +83,22 @@ def parse_points(points: Sequence[tuple[Duration, float]], clock: Clock, what: s
     return resolved
 
 
+def add(first: Duration, second: Duration, what: str = "duration") -> Duration:
+    """The sum of two durations of one unit; a sum of two units would need a clock.
+
+    Raises:
+      ConfigError: not durations, or of different units.
+
+    >>> add("33%", "5%"), add("1 epoch", "0.5 epochs"), add("1 epoch", "0 steps")
+    ('38%', '1.5 epochs', '1 epochs')
+    """
+    (left, unit), (right, other) = _parse(first, what), _parse(second, what)
+    if unit != other and left and right:
+        raise ConfigError(f"{what}: {first!r} and {second!r} have different units; write both in {unit!r} or both in {other!r}")
+    amount, unit = f"{float(left + right):.12g}", unit if left else other
+    return f"{amount}%" if unit == "%" else f"{amount} {unit}"
+
+
 def _parse(duration: Duration, what: str) -> tuple[Fraction, str]:
     """`"1.5 epochs"` -> `(3/2, "epochs")`."""
     match = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
