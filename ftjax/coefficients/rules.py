@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import jax
+import numpy as np
+
 from ftjax.config import Rules, Value
 from ftjax.errors import ConfigError, did_you_mean
 
@@ -51,7 +54,12 @@ def resolve_rules(rules: Rules, paths: Iterable[str], what: str, group_of: Calla
 
 
 def is_zero(value: Any) -> bool:
-    """Whether a value is the static 0 that freezes by structure (a schedule is not, even where it is zero)."""
+    """Whether a value is the static 0 that freezes by structure: the number, or an array of nothing else.
+
+    A schedule is not, even where it is zero, nor is a traced array: nobody knows its values yet.
+    """
+    if isinstance(value, (np.ndarray, jax.Array)):
+        return not isinstance(value, jax.core.Tracer) and not np.any(np.asarray(value))
     return isinstance(value, Real) and value == 0
 
 

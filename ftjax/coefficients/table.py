@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -64,7 +65,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """All rows in tree order and the groups in depth order; hashable."""
+    """All rows in tree order and the groups in depth order; hashable unless a value is an array."""
 
     rows: tuple[Row, ...]
     groups: tuple[str, ...]
@@ -88,9 +89,9 @@ class Table:
         cells: list[tuple[str, ...]] = [("group", "coefficient", "parameters", "arrays", "")]
         for group in self.groups:
             rows = [row for row in self.rows if row.group == group]
-            shown = {row: _shown(_over_time(self, row)) for row in rows}
+            shown = {row.path: _shown(_over_time(self, row)) for row in rows}
             for text in dict.fromkeys(shown.values()):
-                same = [row for row in rows if shown[row] == text]
+                same = [row for row in rows if shown[row.path] == text]
                 cells.append((group, text, f"{sum(row.parameters for row in same):,}", str(len(same)), "live" if same[0].live else "still"))
         return [*_aligned(cells), _sum_line(self)]
 
@@ -226,13 +227,18 @@ def _usual_decay(path: str, shape: tuple[int, ...]) -> tuple[float, str]:
 def _over_time(table: Table, row: Row) -> tuple[float, float, float]:
     """The configured coefficient at 0, 50 and 100 % of the run."""
     steps = jnp.array([0, table.total_steps // 2, table.total_steps])
-    start, middle, end = np.broadcast_to(coefficient(row, steps, table.hyper), 3).tolist()
+    start, middle, end = np.broadcast_to(coefficient(dataclasses.replace(row, value=_mean(row.value)), steps, table.hyper), 3).tolist()
     return start, middle, end
+
+
+def _mean(value: Schedule) -> Schedule:
+    """An array of values by its mean, to be shown as one number."""
+    return float(np.mean(value)) if isinstance(value, (np.ndarray, jax.Array)) else value
 
 
 def _row_json(table: Table, row: Row) -> dict[str, Any]:
     """One row of `coefficients.json`; weight decay is the strength where its schedule starts, and so is the anchor's share."""
-    weight_decay = float(evaluate(row.decay, jnp.array(0)) * table.hyper["weight_decay"])
+    weight_decay = float(evaluate(_mean(row.decay), jnp.array(0)) * table.hyper["weight_decay"])
     return {
         "path": row.path,
         "shape": list(row.shape),
@@ -240,7 +246,7 @@ def _row_json(table: Table, row: Row) -> dict[str, Any]:
         "live": row.live,
         "coefficient": dict(zip(("0%", "50%", "100%"), map(_rounded, _over_time(table, row)))),
         "weight_decay": _rounded(weight_decay),
-        "anchor": _rounded(float(evaluate(row.anchor, jnp.array(0)))),
+        "anchor": _rounded(float(evaluate(_mean(row.anchor), jnp.array(0)))),
         "new": row.new,
         "parameters": row.parameters,
         "why": row.why,
