@@ -13,7 +13,9 @@ This room knows trees and paths, not models.
 from ftjax.coefficients.chain import chain
 from ftjax.coefficients.hyper import Hyper, default_hyper
 from ftjax.coefficients.layout import combine, partition
+from ftjax.coefficients.mixout import mixout
 from ftjax.coefficients.phases import Phase, phases
+from ftjax.coefficients.retractions import Retraction
 from ftjax.coefficients.rules import resolve_rules
 from ftjax.coefficients.schedules import Schedule, evaluate, learning_rate_shape
 from ftjax.coefficients.table import Row, Table, build_table, coefficient, depths
@@ -34,6 +36,7 @@ __all__ = [
     "depths",
     "evaluate",
     "learning_rate_shape",
+    "mixout",
     "partition",
     "phases",
     "resolve_rules",

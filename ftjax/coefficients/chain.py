@@ -22,7 +22,7 @@ The links take `step`, `hyper` and `anchor` as extra arguments: schedules follow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -42,6 +42,7 @@ from ftjax.coefficients.table import Table, coefficient
 from ftjax.config import Config
 from ftjax.durations import Clock
 from ftjax.trees import Tree
+
 
 def chain(
     table: Table, config: Config, clock: Clock, *, cohorts: Mapping[str, int] | None = None, retraction: Retraction | None = None
