@@ -1,4 +1,4 @@
-"""Checkpoints of a run: `<directory>/last/<step>` (to continue) and `<directory>/best/<step>` (to evaluate).
+"""Checkpoints of a run: `<directory>/last/<step>` (to continue), `best/<step>` (to evaluate) and, where one is asked for, `soup/<step>` (to average).
 
 The only module that knows Orbax, besides the reader of weights. The story of a save of step 60, when step 40 is on disk:
 
@@ -12,6 +12,9 @@ The only module that knows Orbax, besides the reader of weights. The story of a 
 
 If `60` exists already (a damaged one, or a best one of a future that was abandoned), it steps aside as `60.superseded` before 3,
 still restorable, and goes in 6.
+
+`soup` keeps the steps it is told to, the rest goes in 6. Whoever tells it names also those that the newest step of `last` remembers, so that a run which
+goes on from there finds every one of them, whatever was saved and let go since; what it replays is saved again.
 
 Restoring believes nothing it has not checked: newest first, the record must match its checksum and every array its fingerprint; what does not is named in
 `Restored.skipped` and the next older one is tried. Not promised: that the very last step survives a power cut (renames are not synced).
@@ -27,7 +30,7 @@ import math
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1
 
 from ftjax.errors import CheckpointError
-from ftjax.training.checkpoint_record import DamagedError, bytes_of, check_fits, checksum, compare, make_record, named_arrays, parts
+from ftjax.training.checkpoint_record import DamagedError, bytes_of, check_fits, checksum, compare, is_full, make_record, named_arrays, parts, reason
 
 ocp: Any = v1
 """Orbax's annotations know neither flat dicts of arrays nor plain paths."""
@@ -60,13 +63,13 @@ class Restored:
 
 
 class Checkpoints:
-    """The last and the best state of a run, in `directory/last` and `directory/best`.
+    """The last and the best state of a run, in `directory/last` and `directory/best`, and weights for a soup in `directory/soup`.
 
     Opening writes nothing, so a reader may open the folder of a run that is still going. One save is in flight at a time; a second waits for the first.
 
     Args:
       directory: the folder `checkpoints/` of a run; made by the first save.
-      keep: how many good steps stay in `last`; `best` keeps one.
+      keep: how many good steps stay in `last`; `best` keeps one, `soup` those that each save names.
     """
 
     def __init__(self, directory: Path | str, *, keep: int = 1):
@@ -75,6 +78,7 @@ class Checkpoints:
         root = Path(directory).absolute()
         self._last = _Series(root / "last", keep, abandons_future=False)
         self._best = _Series(root / "best", 1, abandons_future=True)
+        self._soup = _Series(root / "soup", 1, abandons_future=True)
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: concurrent.futures.Future[None] | None = None
         logging.getLogger("absl").addFilter(_raised_anyway)
@@ -104,12 +108,23 @@ class Checkpoints:
         """As `save`, for the best state so far; replaces the one before, whatever its step. Raises as `save`."""
         self._save(self._best, step, tree, info)
 
+    def save_soup(self, step: int, tree: Any, info: Mapping[str, Any], keep: Collection[int]) -> None:
+        """As `save`, for weights that a soup may be made of; once they are safe, only `step` and the steps of `keep` stay. Raises as `save`."""
+        self._save(self._soup, step, tree, info, frozenset(keep))
+
+    def keep_soup(self, steps: Collection[int]) -> None:
+        """Wait, then let go of all weights for a soup but these."""
+        self.wait()
+        if jax.process_index() == 0:
+            self._soup.let_go(steps)
+
     def restore(self, abstract: Any) -> Restored | None:
         """The newest good state of `last`, or None if no step was ever completed.
 
         Args:
           abstract: a tree like the saved one whose leaves have shape, dtype and sharding (`jax.ShapeDtypeStruct` or arrays);
-            without a sharding a leaf goes to the first device. The mesh need not be the one it was saved from.
+            without a sharding a leaf goes to the first device. The mesh need not be the one it was saved from. A function of the step gives such a
+            tree where the layout of the state changes in the course of the run.
 
         Raises:
           CheckpointError: the newest readable step is of another model or configuration, or every step is damaged.
@@ -121,6 +136,11 @@ class Checkpoints:
         """As `restore`, for the best state."""
         self.wait()
         return self._best.restore(abstract)
+
+    def restore_soup(self, step: int, abstract: Any) -> Restored | None:
+        """As `restore`, for the weights of one step that were kept for a soup."""
+        self.wait()
+        return self._soup.restore(abstract, step)
 
     def check(self) -> None:
         """Raise the failure of the save in flight if it has already failed; never waits."""
@@ -144,7 +164,7 @@ class Checkpoints:
         finally:
             self._background.shutdown()
 
-    def _save(self, series: _Series, step: int, tree: Any, info: Mapping[str, Any]) -> None:
+    def _save(self, series: _Series, step: int, tree: Any, info: Mapping[str, Any], keep: frozenset[int] | None = None) -> None:
         self.wait()
         _barrier("checkpoint:previous")
         if step in series.settled:
@@ -156,11 +176,11 @@ class Checkpoints:
             response = _begin(series.folder / str(step), arrays, record)
         except Exception as error:
             raise series.failure(step, record, error) from error
-        self._in_flight = self._background.submit(series.finish, step, record, response)
+        self._in_flight = self._background.submit(series.finish, step, record, response, keep)
 
 
 class _Series:
-    """One folder of steps: `last` or `best`."""
+    """One folder of steps: `last`, `best` or `soup`."""
 
     def __init__(self, folder: Path, keep: int, *, abandons_future: bool):
         self.folder = folder
@@ -206,7 +226,7 @@ class _Series:
                 path.rename(path.with_suffix(""))
         self._cleaned = True
 
-    def finish(self, step: int, record: dict[str, Any], response: Any) -> None:
+    def finish(self, step: int, record: dict[str, Any], response: Any, keep: frozenset[int] | None) -> None:
         """In the background: wait for the write, check what is on disk, and only then let older steps go."""
         path = self.folder / str(step)
         try:
@@ -217,12 +237,19 @@ class _Series:
         self.settled.add(step)
         self._damaged.discard(path)
         if jax.process_index() == 0:
-            self._retain(step)
+            self._retain(step, keep)
 
-    def _retain(self, step: int) -> None:
-        """Keep `step` and the newest good ones of the others up to `keep`."""
+    def let_go(self, steps: Collection[int]) -> None:
+        """Remove every step but these."""
+        for step, path in self.steps():
+            if step not in steps:
+                _remove(path)
+
+    def _retain(self, step: int, keep: frozenset[int] | None) -> None:
+        """Keep `step` and the good ones of the others that are named, or the newest up to `self.keep` where none are."""
         good = [path for other, path in self.steps() if other != step and path not in self._damaged and not path.suffix]
-        keepers = {self.folder / str(step), *good[: self.keep - 1]}
+        named = good[: self.keep - 1] if keep is None else [path for path in good if int(path.name) in keep]
+        keepers = {self.folder / str(step), *named}
         for _, path in self.steps():
             if path not in keepers:
                 _remove(path)
@@ -236,18 +263,21 @@ class _Series:
                 _remove(self.folder / str(step))
         others = [f"step {other}" for other, path in self.steps() if path not in self._damaged]
         kept = f"kept: {others[0]}" if others else "no earlier step was saved"
-        if _is_full(error):
+        if is_full(error):
             needed, free = bytes_of(record), shutil.disk_usage(self.folder).free
             why = f"the disk is full: {needed / 1e6:.1f} MB needed (before compression), {free / 1e6:.1f} MB free"
         else:
-            why = _reason(error)
+            why = reason(error)
         return CheckpointError(f"step {step} was not saved to {self.folder}: {why}; {kept}")
 
-    def restore(self, abstract: Any) -> Restored | None:
-        """The newest good step that fits; see `Checkpoints.restore`."""
-        wanted = named_arrays(abstract)
+    def restore(self, abstract: Any, only: int | None = None) -> Restored | None:
+        """The newest good step that fits, or this one only; see `Checkpoints.restore`."""
         skipped: list[str] = []
         for step, path in self.steps():
+            if only not in (None, step):
+                continue
+            like = abstract(step) if callable(abstract) else abstract
+            wanted = named_arrays(like)
             try:
                 with _quiet_orbax():
                     record = _read_record(path, step)
@@ -258,7 +288,7 @@ class _Series:
                 self._damaged.add(path)
                 continue
             self.settled.add(step)
-            tree = jax.tree.unflatten(jax.tree.structure(abstract), [arrays[name] for name in wanted])
+            tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
             return Restored(step, tree, record["info"], tuple(skipped))
         if skipped:
             raise CheckpointError(
@@ -279,7 +309,7 @@ def _read_record(path: Path, step: int) -> dict[str, Any]:
         stored = ocp.metadata(path).custom_metadata
         record, expected = stored["ftjax"], stored["sha256"]
     except Exception as error:
-        raise DamagedError(f"its metadata cannot be read ({_reason(error)})") from error
+        raise DamagedError(f"its metadata cannot be read ({reason(error)})") from error
     if checksum(record) != expected or record["step"] != step:
         raise DamagedError("its metadata does not match its checksum")
     return record
@@ -294,7 +324,7 @@ def _load(path: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> d
     except Exception as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             raise
-        raise DamagedError(f"its arrays cannot be read ({_reason(error)})") from error
+        raise DamagedError(f"its arrays cannot be read ({reason(error)})") from error
     for name, leaf in abstract.items():
         if not math.prod(leaf.shape):
             arrays[name] = jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
@@ -336,23 +366,6 @@ def _quiet_orbax() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def _is_full(error: BaseException) -> bool:
-    """Whether an error is, or comes from, a file system without space."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if "No space left on device" in str(cause) or "Disk quota exceeded" in str(cause):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
-
-
-def _reason(error: BaseException) -> str:
-    """Type and first line of an error, short enough for a message."""
-    text = (str(error).strip() or "no message").splitlines()[0]
-    shown = text if len(text) <= 160 else text[:160] + " ..."
-    return shown if isinstance(error, DamagedError) else f"{type(error).__name__}: {shown}"
 
 
 def _replace(source: Path, target: Path) -> None:

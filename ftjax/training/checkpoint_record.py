@@ -1,7 +1,7 @@
 """The record of a checkpoint: the JSON beside the arrays that says what they must be.
 
 It holds the caller's info, the shape, dtype and fingerprint of every array, and the versions that wrote it, under a checksum of its own.
-Knows nothing of files; `checkpoint.py` stores it and believes only what agrees with it.
+Also how a failure is put into words. Knows nothing of files; `checkpoint.py` stores it and believes only what agrees with it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,23 @@ from ftjax.training.fingerprint import fingerprint
 
 class DamagedError(Exception):
     """A step that is not what was saved: other bits, or unreadable."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error is, or comes from, a file system without space."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if "No space left on device" in str(cause) or "Disk quota exceeded" in str(cause):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def reason(error: BaseException) -> str:
+    """Type and first line of an error, short enough for a message."""
+    text = (str(error).strip() or "no message").splitlines()[0]
+    shown = text if len(text) <= 160 else text[:160] + " ..."
+    return shown if isinstance(error, DamagedError) else f"{type(error).__name__}: {shown}"
 
 
 def named_arrays(tree: Any) -> dict[str, Any]:

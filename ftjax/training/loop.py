@@ -19,6 +19,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from ftjax.config import AfterConfig
 from ftjax.data import Batch as HostBatch
 from ftjax.errors import TrainingFailed
 from ftjax.evaluation import compute_all, metric_named
@@ -67,6 +68,8 @@ class Fit:
     finished: bool
     """False when a signal asked to stop."""
     best_step: int
+    soup: tuple[int, ...]
+    """Steps whose weights were kept for a soup, the best first."""
     train_seconds: float
     evaluate_seconds: float
     examples_per_second: float
@@ -84,6 +87,8 @@ class Progress:
     evaluations_since_best: int = 0
     stopped_early: bool = False
     skipped_steps: int = 0
+    soup: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    """Step and validation metric of the weights kept for a soup, the best first."""
 
 
 @dataclasses.dataclass
@@ -131,6 +136,7 @@ class _Run:
         self.window: list[dict[str, float]] = []
         self.latest: dict[str, float] = {}
         self.saved_step = -1
+        self.saved_soup: frozenset[int] = frozenset()
         self.metric = metric_named(plan.config.evaluation.metric, plan.config.evaluation.top_k)
 
     def resume(self) -> None:
@@ -140,6 +146,8 @@ class _Run:
             return
         self.state, self.step, self.saved_step = restored.tree, restored.step, restored.step
         self.progress, self.clock = Progress(**restored.info["progress"]), Clock(**restored.info["clock"])
+        self.progress.soup = [(step, value) for step, value in self.progress.soup]
+        self.saved_soup = self.soup_steps()
         self.warnings = list(restored.info["warnings"])
         self.window = [{name: float(value) for name, value in values.items()} for values in restored.info["window"]]
         for skipped in restored.skipped:
@@ -196,7 +204,7 @@ class _Run:
         self.window = []
         log.write(self.step, "train", values)
         travel = self.plan.by_depth(jax.device_get(self.plan.travel(self.state.live, self.state.extra["anchor"], previous)))
-        log.write(self.step, "travel", {f"{kind}/{group}": float(v[kind]) for group, v in travel.items() for kind in ("travel", "update")})
+        log.write(self.step, "travel", {f"{kind}/{group}": float(value) for group, kinds in travel.items() for kind, value in kinds.items()})
         rate = self.step / max(self.clock.training, 1e-9)
         shown = {"examples_per_second": rate * self.plan.batch_size, "input_wait": self.input_wait(), "eta": (self.plan.steps - self.step) / rate}
         self.view.update(self.step, self.latest | values | shown)
@@ -206,19 +214,34 @@ class _Run:
         records = self.plan.evaluate(self.state.params, self.state.extra["batch_stats"], "validation")
         values = compute_all(records, len(self.plan.dataset.classes), self.plan.config.evaluation.top_k)
         log.write(self.step, "validation", values)
+        if self.plan.meter is not None:
+            log.write(self.step, "source", self.plan.meter.measure(self.state.params, self.state.extra["batch_stats"]))
         value = values[self.metric.name]
+        weights = {"params": self.state.params, "batch_stats": self.state.extra["batch_stats"]}
         best = self.progress.best_value
         if best is None or (value > best if self.metric.higher_is_better else value < best):
             self.progress.best_step, self.progress.best_value, self.progress.evaluations_since_best = self.step, value, 0
-            weights = {"params": self.state.params, "batch_stats": self.state.extra["batch_stats"]}
             self.store.save_best(self.step, weights, {"metrics": {self.metric.name: value}})
         else:
             self.progress.evaluations_since_best += 1
+        self.keep_for_soup(value, weights)
         self.latest |= {f"validation_{self.metric.name}": value, f"best_{self.metric.name}": float(self.progress.best_value or 0.0)}
         patience = self.plan.config.train.patience
         if patience is not None and self.progress.evaluations_since_best >= patience:
             self.progress.stopped_early = True
             self.view.message(f"stopped at step {self.step}: {patience} evaluations without a better {self.metric.name}")
+
+    def keep_for_soup(self, value: float, weights: Tree) -> None:
+        """Keep the weights while they are among the best so far, if a soup is asked for."""
+        kept = best_of([*self.progress.soup, (self.step, value)], soup_size(self.plan.config.after), self.metric.higher_is_better)
+        if (self.step, value) in kept:
+            self.progress.soup = kept
+            # What the newest checkpoint remembers stays too: a run that goes on from there still counts on it.
+            self.store.save_soup(self.step, weights, {"metrics": {self.metric.name: value}}, keep=self.soup_steps() | self.saved_soup)
+
+    def soup_steps(self) -> frozenset[int]:
+        """Steps of the weights kept for a soup."""
+        return frozenset(step for step, _ in self.progress.soup)
 
     def save(self) -> None:
         """Keep the whole state; what is still pending is looked at first, so that nothing bad is kept unseen."""
@@ -229,7 +252,7 @@ class _Run:
             window = [{name: repr(value) for name, value in values.items()} for values in self.window]
             info = {"progress": dataclasses.asdict(self.progress), "clock": dataclasses.asdict(self.clock), "window": window, "warnings": self.warnings}
             self.store.save(self.step, self.state, info)
-            self.saved_step = self.step
+            self.saved_step, self.saved_soup = self.step, self.soup_steps()
 
     def input_wait(self) -> float:
         """Share of the training time in which the loop waited for a batch."""
@@ -242,11 +265,12 @@ class _Run:
 
     def result(self) -> Fit:
         """Wait for the last save and hand over."""
-        self.store.wait()
+        self.store.keep_soup(self.soup_steps())
         return Fit(
             state=self.state,
             finished=self.step >= self.plan.steps or self.progress.stopped_early,
             best_step=self.progress.best_step,
+            soup=tuple(step for step, _ in self.progress.soup),
             train_seconds=self.clock.training,
             evaluate_seconds=self.clock.evaluating,
             examples_per_second=self.step * self.plan.batch_size / max(self.clock.training, 1e-9),
@@ -254,3 +278,17 @@ class _Run:
             skipped_steps=self.progress.skipped_steps,
             warnings=tuple(self.warnings),
         )
+
+
+def soup_size(config: AfterConfig) -> int:
+    """How many weights are kept for a soup; 0 where none is asked for."""
+    return config.soup if {"uniform_soup", "greedy_soup"} & set(config.candidates) else 0
+
+
+def best_of(kept: list[tuple[int, float]], count: int, higher_is_better: bool) -> list[tuple[int, float]]:
+    """The `count` best of (step, value), the best first; ties: the earlier step first.
+
+    >>> best_of([(30, 0.5), (10, 0.5), (20, 0.7)], 2, True)
+    [(20, 0.7), (10, 0.5)]
+    """
+    return sorted(kept, key=lambda item: (-item[1] if higher_is_better else item[1], item[0]))[:count]

@@ -1,6 +1,7 @@
 """A checkpoint gives back what was saved, on any mesh, into any types; what does not fit is explained; old steps go only when new ones are good."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import re
 import threading
@@ -258,6 +259,33 @@ def test_best_of_an_abandoned_future_is_replaced(saved: Checkpoints, tmp_path: P
     resumed.close()
     assert restored.info == {"run": 2}
     assert names(tmp_path / "checkpoints/best") == ["50"]
+
+
+def test_a_soup_keeps_the_steps_it_is_told_and_gives_each_back(saved: Checkpoints, tmp_path: Path):
+    for step, keep in ((1, ()), (2, (1,)), (3, (1, 2)), (4, (1, 3))):
+        saved.save_soup(step, {"w": jnp.full(3, float(step))}, {"value": step}, keep)
+    saved.wait()
+    assert names(tmp_path / "checkpoints/soup") == ["1", "3", "4"]
+    abstract = {"w": jnp.zeros(3)}
+    restored = [saved.restore_soup(step, abstract) for step in (4, 1, 3)]
+    assert [(found.step, found.info["value"], float(found.tree["w"][0])) for found in restored if found] == [(4, 4, 4.0), (1, 1, 1.0), (3, 3, 3.0)]
+    assert saved.restore_soup(2, abstract) is None
+    saved.keep_soup((3,))
+    assert names(tmp_path / "checkpoints/soup") == ["3"]
+
+
+def test_weights_for_a_soup_from_an_abandoned_future_are_saved_again(saved: Checkpoints, tmp_path: Path):
+    saved.save_soup(1, {"w": jnp.ones(3)}, {}, ())
+    saved.save_soup(5, {"w": jnp.full(3, 5.0)}, {}, (1,))
+    saved.wait()
+    with contextlib.closing(Checkpoints(tmp_path / "checkpoints")) as again:
+        again.save_soup(3, {"w": jnp.full(3, 3.0)}, {}, (1,))
+        again.save_soup(5, {"w": jnp.full(3, 6.0)}, {}, (1, 3))
+        again.wait()
+        assert names(tmp_path / "checkpoints/soup") == ["1", "3", "5"]
+        restored = again.restore_soup(5, {"w": jnp.zeros(3)})
+        assert restored is not None
+        assert float(restored.tree["w"][0]) == 6
 
 
 def test_a_superseded_step_is_restorable_until_the_new_one_is_there(saved: Checkpoints, tmp_path: Path):

@@ -40,12 +40,17 @@ CHILD = textwrap.dedent(
     assert restored is None or agrees(restored)
     assert best is None or agrees(best)
     step = restored.step if restored else 0
+    soup = restored.info["soup"] if restored else []
+    assert all(agrees(checkpoints.restore_soup(kept, make(0))) for kept in soup)
     print("restored", step, best.step if best else 0, len(restored.skipped) if restored else 0, flush=True)
     while True:
         step += 1
         if step % 3 == 0:
             checkpoints.save_best(step, make(step), {})
-        checkpoints.save(step, make(step), {"step": step})
+        if step % 2:
+            checkpoints.save_soup(step, make(step), {}, soup)
+            soup = [step]
+        checkpoints.save(step, make(step), {"step": step, "soup": soup})
         if step % 2:
             checkpoints.wait()
         if checkpoints.last_step is not None:
