@@ -30,7 +30,7 @@ Shape = Callable[[Int[Array, ""]], Float[Array, ""]]
 """Step -> factor of the peak learning rate, in 0..1."""
 
 
-def on_clock(value: Value | Schedule, clock: Clock, what: str) -> Schedule:
+def on_clock(value: Value | Callable[[Any], Any] | np.ndarray | Array, clock: Clock, what: str) -> Schedule:
     """A value with its times in steps.
 
     Args:
