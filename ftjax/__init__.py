@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from ftjax import tables
     from ftjax.commands.artefact import load
     from ftjax.commands.train import finetune
-    from ftjax.training.plan import prepare_config as prepare
+    from ftjax.training.prepare import prepare_config as prepare
 
 __version__ = "0.1.0"
 
 # JAX takes seconds to import; `import ftjax` and a config file should not.
-_LAZY = {"finetune": ("ftjax.commands.train", "finetune"), "prepare": ("ftjax.training.plan", "prepare_config"), "load": ("ftjax.commands.artefact", "load")}
+_LAZY = {"finetune": ("ftjax.commands.train", "finetune"), "prepare": ("ftjax.training.prepare", "prepare_config"), "load": ("ftjax.commands.artefact", "load")}
 
 __all__ = [
     "AfterConfig",

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from ftjax import configuration, evaluation
+from ftjax.config import Config
 from ftjax.configuration import Origin, Resolved
 from ftjax.evaluation import Records
 from ftjax.training.plan import Plan
@@ -21,14 +21,26 @@ Scratch = Callable[[Resolved], Records | None]
 
 REOPENED = (
     "model.batch_statistics",
-    "model.head",
     "optimizer.learning_rate",
     "optimizer.weight_decay",
     "coefficient.rules",
     "coefficient.layer_decay",
+    "coefficient.unfreeze_every",
+    "coefficient.auto",
     "coefficient.head_factor",
+    "coefficient.decay_rules",
+    "anchor.rules",
+    "anchor.pull",
+    "anchor.ball",
+    "anchor.ball_norm",
+    "anchor.ball_unit",
+    "anchor.select",
+    "anchor.mixout",
+    "after.candidates",
+    "forgetting.path",
 )
-"""Keys that mean something else for a random start: the scratch recipe fills them again. Data, batch size, duration and augmentation stay."""
+"""Keys that mean something else, or nothing, for a random start: they go back to the schema's default, and the scratch recipe fills those that are
+open. Data, batch size, duration and augmentation stay; so does the optimiser, and its schedule unless the method's recipe chose it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,20 +69,9 @@ def before_training(plan: Plan, state: TrainState, statistics: Tree) -> Before:
     """
     asked = plan.config.evaluation.baselines if plan.load is not None else ()
     params = state.theta0
-    features = _features(plan, params, statistics) if "probe" in asked else None
+    features = {name: plan.features(params, statistics, name) for name in plan.dataset.splits} if "probe" in asked else None
     records = plan.evaluate(params, statistics, "test") if "pretrained" in asked and plan.keeps_head else None
     return Before(features, records)
-
-
-def _features(plan: Plan, params: Tree, statistics: Tree) -> dict[str, np.ndarray]:
-    """What the body says about every example: float32 `[n width]` per split."""
-    # The parameters are arguments: closed over, they would be constants in the program.
-    compute = jax.jit(lambda params, extra, batch: plan.model.features(params, extra, plan.preprocessing.evaluate(batch["image"])))
-    found = {}
-    for name in plan.dataset.splits:
-        parts = [np.asarray(compute(params, {"batch_stats": statistics}, plan.put(batch)))[batch["weight"] > 0] for batch in plan.eval_batches(name)]
-        found[name] = np.concatenate(parts)
-    return found
 
 
 def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> Compared:
@@ -120,7 +121,9 @@ def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> C
 
 def from_scratch(resolved: Resolved) -> Resolved:
     """The configuration of the same model from random weights, with the same budget and no baselines of its own."""
-    opened: dict[str, Any] = {key: None for key in REOPENED if key != "model.head"} | {"model.head": "new"}
+    default = dict(configuration.keys(Config()))
+    by_method = [key for key in ("optimizer.schedule",) if resolved.origins.get(key, ("default", ""))[0] == "recipe"]
+    opened: dict[str, Any] = {key: default[key] for key in (*REOPENED, *by_method)} | {"model.head": "new"}
     changed = opened | {"method": "scratch", "evaluation.baselines": (), "report.tensorboard": False}
     config = configuration.replace(resolved.config, changed)
     origins: dict[str, tuple[Origin, str]] = dict.fromkeys(changed, ("recipe", "the scratch baseline of this run"))

@@ -7,11 +7,14 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from ftjax import configuration, reporting
+from ftjax import configuration, data, reporting
 from ftjax.commands import show
 from ftjax.reporting import wording
-from ftjax.training.plan import Plan, prepare
+from ftjax.training.plan import Plan
+from ftjax.training.prepare import prepare
+from ftjax.training.stage import Feed, Stage
 from ftjax.training.state import TrainState
 
 TIMED_STEPS = 3
@@ -41,35 +44,47 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
 
 def cost(plan: Plan, state: TrainState) -> dict[str, str]:
     """Memory and FLOPs of the compiled step as XLA counts them, and the time that a run would take; the state is used up."""
-    began = time.perf_counter()
-    program = plan.program
-    compiled = time.perf_counter() - began
-    memory, analysis = program.memory_analysis(), program.cost_analysis()
-    seconds = _seconds_per_step(plan, state)
-    flops = float((analysis or {}).get("flops", 0.0))
     parameters = plan.table.to_json()["parameters"]
-    return {
-        "parameters": f"{parameters['total']:,}, {parameters['live']:,} live, {parameters['total'] - parameters['live']:,} still",
-        "FLOPs per step": f"{flops / 1e9:.3g} GFLOP, {flops / plan.batch_size / 1e9:.3g} per example",
-        "memory of the step": _memory(memory),
-        "compile": f"{compiled:.1f} s",
-        "step": f"{seconds * 1e3:.3g} ms, {plan.batch_size / seconds:.0f} examples/s, {flops / seconds / 1e9:.0f} GFLOP/s",
-        "training": f"about {wording.duration(seconds * plan.steps)} for {plan.steps} steps, evaluation and baselines apart",
-    }
+    rows = {"parameters": f"{parameters['total']:,}, {parameters['live']:,} live, {parameters['total'] - parameters['live']:,} still"}
+    training = 0.0
+    for number, stage in enumerate(plan.stages, 1):
+        state = plan.enter(state._replace(step=jnp.full_like(state.step, stage.phase.start)))
+        title = f"phase {number}, steps {stage.phase.start} to {stage.phase.stop}: " if len(plan.stages) > 1 else ""
+        state, measured, seconds = _stage_cost(plan, stage, state)
+        rows |= {f"{title}{what}": value for what, value in measured.items()}
+        training += seconds * (stage.phase.stop - stage.phase.start)
+    return rows | {"training": f"about {wording.duration(training)} for {plan.steps} steps, compilation, evaluation and baselines apart"}
 
 
-def _seconds_per_step(plan: Plan, state: TrainState) -> float:
-    """Of the fastest of a few steps after the first."""
-    batch = plan.batch(0)
-    state, metrics = plan.advance(state, batch)
-    jax.block_until_ready(metrics)
+def _stage_cost(plan: Plan, stage: Stage, state: TrainState) -> tuple[TrainState, dict[str, str], float]:
+    """The state a few steps later, what the stage's step costs, and its seconds."""
+    began = time.perf_counter()
+    feed = plan.feed(stage, state)
+    built = time.perf_counter() - began
+    flops = float((feed.program.cost_analysis() or {}).get("flops", 0.0))
+    state, seconds = _timed(plan, feed, state)
+    return (
+        state,
+        {
+            "FLOPs per step": f"{flops / 1e9:.3g} GFLOP, {flops / plan.batch_size / 1e9:.3g} per example",
+            "memory of the step": _memory(feed.program.memory_analysis()),
+            "compile": f"{built:.1f} s" + (", with the features of all training examples" if stage.head_only else ""),
+            "step": f"{seconds * 1e3:.3g} ms, {plan.batch_size / seconds:.0f} examples/s, {flops / seconds / 1e9:.0f} GFLOP/s",
+        },
+        seconds,
+    )
+
+
+def _timed(plan: Plan, feed: Feed, state: TrainState) -> tuple[TrainState, float]:
+    """The state after a few steps, and the seconds of the fastest of those after the first."""
+    batch = plan.put(data.batch_at(feed.split, 0, plan.batch_size, plan.config.seed))
     times = []
-    for _ in range(TIMED_STEPS):
+    for _ in range(1 + TIMED_STEPS):
         began = time.perf_counter()
-        state, metrics = plan.advance(state, batch)
+        state, metrics = feed.advance(state, batch)
         jax.block_until_ready((state, metrics))
         times.append(time.perf_counter() - began)
-    return min(times)
+    return state, min(times[1:])
 
 
 def _memory(memory: Any) -> str:

@@ -37,7 +37,7 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(line)
     chosen = [(key, getattr_path(config, key), why) for key, (origin, why) in plan.resolved.origins.items() if origin == "recipe"]
     view.table("chosen by the recipe", ("key", "value", "why"), chosen)
-    statistics = plan.abstract.extra["batch_stats"]
+    statistics = plan.stages[0].abstract.extra["batch_stats"]
     if statistics:
         view.message(f"batch statistics: {config.model.batch_statistics}")
     for warning in plan.warnings:

@@ -21,14 +21,15 @@ from ftjax.commands.workdir import Run, Workdir
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Dataset
-from ftjax.errors import TrainingFailed
+from ftjax.errors import CheckpointError, TrainingFailed
 from ftjax.evaluation import Records
 from ftjax.reporting.terminal import Mode
-from ftjax.training.checkpoint import Checkpoints
+from ftjax.training import after
+from ftjax.training.checkpoint import Checkpoints, Restored
 from ftjax.training.loop import Fit, fit
-from ftjax.training.plan import Plan, prepare
+from ftjax.training.plan import Plan
+from ftjax.training.prepare import prepare
 from ftjax.training.state import TrainState
-from ftjax.trees import Tree
 
 EXIT_CODES = {"ok": 0, "failed": 1, "interrupted": 130}
 
@@ -121,24 +122,28 @@ class _Story:
         before = verify.fingerprints(self.plan, state)
         statistics = self.plan.copy(state.extra["batch_stats"])
         with contextlib.closing(Checkpoints(self.workdir.checkpoints)) as store:
-            self.seconds["compile"] = self._compile()
             with self.stop.deferred() as asked:
                 fitted = fit(self.plan, state, store, self._open_log, self.view, asked)
-            self.seconds["train"], self.seconds["evaluate"] = fitted.train_seconds, fitted.evaluate_seconds
+            self.seconds |= {"compile": fitted.compile_seconds, "train": fitted.train_seconds, "evaluate": fitted.evaluate_seconds}
             self.warnings += fitted.warnings
             if not fitted.finished:
                 return self._interrupted(fitted)
-            params, batch_stats, best_step = self._chosen(fitted, store)
+            best, best_step = self._best(fitted, store)
+            kept = self._kept(fitted, store)
         travel = verify.moved_and_stayed(self.plan, fitted.state, before)
         began = time.perf_counter()
-        records = self.plan.evaluate(params, batch_stats, "test", logits=True)
-        artefact.write(self.plan, params, batch_stats, records, self.workdir.folder)
-        validation = evaluation.compute_all(self.plan.evaluate(params, batch_stats, "validation"), len(self.plan.dataset.classes), self._top_k)
+        chosen = after.choose(self.plan, fitted.state, best, statistics, kept)
+        self.workdir.write_after(chosen)
+        records = self.plan.evaluate(chosen.params, chosen.batch_stats, "test", logits=True)
+        artefact.write(self.plan, chosen.params, chosen.batch_stats, records, self.workdir.folder)
         self.seconds["evaluate"] += time.perf_counter() - began
         start = baselines.before_training(self.plan, fitted.state, statistics)
         compared = baselines.compare(self.plan, records, start, self._scratch)
         self.warnings += compared.warnings
-        return self._finish(fitted, records, {"validation": validation, "best_step": best_step, "travel": travel, "baselines": compared.baselines})
+        found = {"validation": chosen.metrics, "best_step": best_step, "after": chosen.summary(), "travel": travel, "baselines": compared.baselines}
+        if self.plan.meter is not None:
+            found["forgetting"] = self.plan.meter.compare(chosen.params, chosen.batch_stats)
+        return self._finish(fitted, records, found)
 
     @property
     def _top_k(self) -> int:
@@ -147,16 +152,9 @@ class _Story:
     def _open_log(self, resume_step: int | None) -> reporting.MetricsWriter:
         return reporting.MetricsWriter(self.workdir.folder, tensorboard=self.plan.config.report.tensorboard, resume_step=resume_step)
 
-    def _compile(self) -> float:
-        """Compile the step before the clock of training runs."""
-        began = time.perf_counter()
-        _ = self.plan.program
-        return time.perf_counter() - began
-
-    def _chosen(self, fitted: Fit, store: Checkpoints) -> tuple[Tree, Tree, int]:
+    def _best(self, fitted: Fit, store: Checkpoints) -> tuple[after.Weights, int]:
         """The weights that were best on validation, read back from the disk, and their step."""
-        abstract = {"params": fitted.state.params, "batch_stats": fitted.state.extra["batch_stats"]}
-        restored = store.restore_best(abstract)
+        restored = store.restore_best(_weights(fitted))
         if restored is None:
             raise TrainingFailed("no best checkpoint was written; the validation metric was never computed")
         self.warnings += [f"best checkpoint skipped: {skipped}" for skipped in restored.skipped]
@@ -165,7 +163,22 @@ class _Story:
             self.warnings.append(
                 f"the best weights kept are those of step {restored.step}, from before a restart; this replay's best was step {fitted.best_step}"
             )
-        return restored.tree["params"], restored.tree["batch_stats"], restored.step
+        return restored.tree, restored.step
+
+    def _kept(self, fitted: Fit, store: Checkpoints) -> list[Restored]:
+        """The weights that were kept for a soup, the best first; what cannot be read is left out and named."""
+        kept = []
+        for step in fitted.soup:
+            try:
+                restored = store.restore_soup(step, _weights(fitted))
+            except CheckpointError as error:
+                self.warnings.append(f"weights of step {step} are left out of the soup: {error}")
+                continue
+            if restored is None:
+                self.warnings.append(f"weights of step {step} are left out of the soup: they are no longer on disk")
+            else:
+                kept.append(restored)
+        return kept
 
     def _scratch(self, resolved: Resolved) -> Records | None:
         """Train the scratch baseline in a run directory of its own; it too can be interrupted and continued. None: it failed."""
@@ -210,6 +223,11 @@ class _Story:
             "examples_per_second": fitted.examples_per_second,
             "input_wait_fraction": fitted.input_wait_fraction,
         }
+
+
+def _weights(fitted: Fit) -> after.Weights:
+    """The weights after the last step; also the layout of every kept checkpoint."""
+    return {"params": fitted.state.params, "batch_stats": fitted.state.extra["batch_stats"]}
 
 
 def _write_papers(workdir: Workdir) -> Path:

@@ -20,8 +20,8 @@ CHECKED_BATCHES = 2
 
 
 def fingerprints(plan: Plan, state: TrainState) -> dict[str, str]:
-    """The content of everything that must not change: still leaves, and batch statistics that are frozen."""
-    still = trees.flatten(state.still)
+    """The content of everything that must not change: leaves that no phase trains, and batch statistics that are frozen."""
+    still = {path: leaf for path, leaf in trees.flatten(state.still).items() if path not in plan.table.live_paths}
     if plan.config.model.batch_statistics == "frozen":
         still |= trees.flatten(state.extra["batch_stats"])
     return {path: fingerprint(leaf) for path, leaf in still.items()}
@@ -43,7 +43,7 @@ def moved_and_stayed(plan: Plan, state: TrainState, before: dict[str, str]) -> d
     changed = [path for path, content in fingerprints(plan, state).items() if content != before[path]]
     if changed:
         raise TrainingFailed(f"frozen parameters changed: {_some(changed)}; the pretrained file may have changed since the run began")
-    travelled = plan.by_depth(jax.device_get(plan.travel(state.live, state.extra["anchor"], state.extra["anchor"])))
+    travelled = plan.by_depth(jax.device_get(plan.travel(state.moved, state.extra["anchor"], state.extra["anchor"])))
     resting = [group for group in _due(plan, int(state.step)) if float(travelled[group]["travel"]) == 0.0]
     if resting:
         raise TrainingFailed(f"these groups should train and never moved: {_some(resting)}; see their coefficient and learning rate in coefficients.json")

@@ -17,6 +17,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ftjax.errors import ConfigError, did_you_mean
+from ftjax.models.modules import Dense
 from ftjax.models.spec import Compute, ModelSpec, Option
 from ftjax.trees import Tree
 
@@ -124,6 +125,11 @@ class Model:
     def features(self, params: Tree, extra: Tree, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch width"]:
         """What the head sees, as in evaluation."""
         return cast(Array, self._module.apply({"params": params, **extra}, _as_params(images, params), head=False))
+
+    def head(self, params: Tree, features: Float[Array, "batch width"]) -> Float[Array, "batch classes"]:
+        """Logits of what `features` gives: `head(params, features(params, extra, images))` is `apply` in evaluation."""
+        dense = Dense(self.spec.num_classes, self.compute)
+        return cast(Array, dense.apply({"params": params["head"]}, _as_params(features, params["head"])))
 
     def group_of(self, path: str) -> str:
         """The group that the parameter (or statistic) at `path` belongs to.

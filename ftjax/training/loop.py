@@ -25,6 +25,7 @@ from ftjax.errors import TrainingFailed
 from ftjax.evaluation import compute_all, metric_named
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.plan import Plan
+from ftjax.training.stage import Feed, Stage
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
 
@@ -70,6 +71,7 @@ class Fit:
     best_step: int
     soup: tuple[int, ...]
     """Steps whose weights were kept for a soup, the best first."""
+    compile_seconds: float
     train_seconds: float
     evaluate_seconds: float
     examples_per_second: float
@@ -99,6 +101,8 @@ class Clock:
     waiting: float = 0.0
     """Part of `training` in which the loop waited for a batch."""
     evaluating: float = 0.0
+    compiling: float = 0.0
+    """Building the step of each stage, and the features of one that trains the head alone."""
 
     @contextlib.contextmanager
     def run(self, what: str) -> Iterator[None]:
@@ -118,8 +122,13 @@ def fit(plan: Plan, state: TrainState, store: Checkpoints, open_log: OpenLog, vi
     """
     run = _Run(plan, state, store, view)
     run.resume()
-    with contextlib.closing(open_log(run.step or None)) as log, contextlib.closing(plan.train_batches(run.step)) as batches:
-        run.train(batches, log, stop)
+    with contextlib.closing(open_log(run.step or None)) as log:
+        if run.step == 0 and plan.meter is not None:
+            log.write(0, "source", plan.meter.before)
+        while not run.over and not stop.is_set():
+            feed = run.enter()
+            with contextlib.closing(plan.train_batches(feed, run.step, run.stage.phase.stop)) as batches:
+                run.train(feed, batches, log, stop)
     return run.result()
 
 
@@ -141,7 +150,7 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest good checkpoint, if there is one."""
-        restored = self.store.restore(self.state)
+        restored = self.store.restore(lambda step: self.plan.stage_at(step).abstract)
         if restored is None:
             return
         self.state, self.step, self.saved_step = restored.tree, restored.step, restored.step
@@ -154,12 +163,31 @@ class _Run:
             self.warn(f"checkpoint skipped: {skipped}")
         self.view.message(f"resumed from step {self.step}")
 
-    def train(self, batches: Iterator[HostBatch], log: Log, stop: threading.Event) -> None:
-        """Steps until the end, each followed by whatever is due."""
-        every = self.plan.every
-        while self.step < self.plan.steps and not self.progress.stopped_early:
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.step >= self.plan.steps or self.progress.stopped_early
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the next step."""
+        return self.plan.stage_at(self.step)
+
+    def enter(self) -> Feed:
+        """Build what the next stage needs; the state is in it already."""
+        if len(self.plan.stages) > 1:
+            phase = self.stage.phase
+            self.view.message(f"phase {self.plan.stages.index(self.stage) + 1} of {len(self.plan.stages)}: steps {phase.start} to {phase.stop}")
+        with self.clock.run("compiling"):
+            return self.plan.feed(self.stage, self.state)
+
+    def train(self, feed: Feed, batches: Iterator[HostBatch], log: Log, stop: threading.Event) -> None:
+        """Steps to the end of the stage, each followed by whatever is due. At its border the state enters the next stage before anything is saved."""
+        every, border = self.plan.every, self.stage.phase.stop
+        while self.step < border and not self.progress.stopped_early:
             with self.clock.run("training"):
-                self.advance(batches, log)
+                self.advance(feed, batches, log)
+                self.state = self.plan.enter(self.state) if self.step == border else self.state
             last = self.step == self.plan.steps
             if last or self.step % every.evaluate == 0:
                 with self.clock.run("evaluating"):
@@ -170,13 +198,13 @@ class _Run:
             if stop.is_set():
                 return
 
-    def advance(self, batches: Iterator[HostBatch], log: Log) -> None:
+    def advance(self, feed: Feed, batches: Iterator[HostBatch], log: Log) -> None:
         """One step; its metrics are looked at a little later, so that the device never waits for the host."""
         with self.clock.run("waiting"):
             batch = self.plan.put(next(batches))
         logged = (self.step + 1) % self.plan.every.log == 0 or self.step + 1 == self.plan.steps
         previous = self.plan.copy(self.state.live) if logged else None
-        self.state, metrics = self.plan.advance(self.state, batch)
+        self.state, metrics = feed.advance(self.state, batch)
         self.step += 1
         self.pending.append((self.step, metrics))
         while len(self.pending) > (0 if logged else RUN_AHEAD):
@@ -203,7 +231,7 @@ class _Run:
         values |= {"learning_rate": self.plan.learning_rate(self.step - 1), "skipped": float(len(self.window) - len(good))}
         self.window = []
         log.write(self.step, "train", values)
-        travel = self.plan.by_depth(jax.device_get(self.plan.travel(self.state.live, self.state.extra["anchor"], previous)))
+        travel = self.plan.by_depth(jax.device_get(self.plan.travel(self.state.moved, self.state.extra["anchor"], previous)))
         log.write(self.step, "travel", {f"{kind}/{group}": float(value) for group, kinds in travel.items() for kind, value in kinds.items()})
         rate = self.step / max(self.clock.training, 1e-9)
         shown = {"examples_per_second": rate * self.plan.batch_size, "input_wait": self.input_wait(), "eta": (self.plan.steps - self.step) / rate}
@@ -268,9 +296,10 @@ class _Run:
         self.store.keep_soup(self.soup_steps())
         return Fit(
             state=self.state,
-            finished=self.step >= self.plan.steps or self.progress.stopped_early,
+            finished=self.over,
             best_step=self.progress.best_step,
             soup=tuple(step for step, _ in self.progress.soup),
+            compile_seconds=self.clock.compiling,
             train_seconds=self.clock.training,
             evaluate_seconds=self.clock.evaluating,
             examples_per_second=self.step * self.plan.batch_size / max(self.clock.training, 1e-9),

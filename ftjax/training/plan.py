@@ -1,6 +1,6 @@
 """The plan: everything that is decided before step 1, and the pure functions that training, evaluation and ablations compose.
 
-`prepare(config)` tells the story: select a model, collect the data, fill the recipe, load the weights, lay out the coefficients, place the state.
+`prepare.py` makes it; a run whose parameters do not all train all the time has several stages (`stage.py`), and most have one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ftjax import coefficients, configuration, data, distribution, durations, models, recipes, trees, weights
+from ftjax import coefficients, data, distribution, durations, models, weights
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
-from ftjax.data import Dataset, ImageFormat, Preprocessing
-from ftjax.errors import ConfigError
-from ftjax.evaluation import Evaluator, Records, metric_named
-from ftjax.tasks import Classification, check_labels, make_task
-from ftjax.training.select import Selection, select
-from ftjax.training.state import TrainState, create_state
-from ftjax.training.step import Batch, Metrics, Step, StepParts, gradient_norms, make_step
+from ftjax.data import Dataset, Preprocessing
+from ftjax.evaluation import Evaluator, Records
+from ftjax.tasks import Classification
+from ftjax.training.forgetting import Meter
+from ftjax.training.select import Selection
+from ftjax.training.stage import Feed, Stage, compiled, enter, on_features
+from ftjax.training.state import TrainState
+from ftjax.training.step import Batch, Metrics, gradient_norms
 from ftjax.trees import Tree
 
 
@@ -54,12 +55,13 @@ class Plan:
     table: coefficients.Table
     hyper: coefficients.Hyper
     mesh: Mesh
-    parts: StepParts
+    stages: tuple[Stage, ...]
+    """What trains when; most runs have one."""
     clock: durations.Clock
     every: Every
-    abstract: TrainState
-    """The state's shapes, dtypes and shardings."""
     warnings: tuple[str, ...]
+    meter: Meter | None = None
+    """Follows what the model forgets; None: not asked for."""
 
     @property
     def config(self) -> Config:
@@ -76,45 +78,77 @@ class Plan:
         """Examples per optimiser step, over all devices."""
         return self.clock.batch_size
 
-    @functools.cached_property
-    def pure_step(self) -> Step:
-        """`step(state, batch, hyper) -> (state, metrics)`, neither jitted nor placed: what populations and shardings of another kind compose."""
-        return make_step(self.parts)
+    def stage_at(self, step: int) -> Stage:
+        """The stage that trains step `step`; the last one also holds the state after the last step."""
+        return next((stage for stage in self.stages if step < stage.phase.stop), self.stages[-1])
 
-    @functools.cached_property
-    def _jitted(self) -> Step:
-        return jax.jit(self.pure_step)
+    def stage_of(self, state: TrainState) -> Stage:
+        """The stage that a state is laid out for, also while it is traced.
+
+        Raises:
+          ValueError: it is no state of this plan.
+        """
+        structure = jax.tree.structure(state)
+        for stage in self.stages:
+            if stage.structure == structure:
+                return stage
+        raise ValueError("this state is not of this plan: its parameters, moments or averages are laid out otherwise")
+
+    def enter(self, state: TrainState) -> TrainState:
+        """The state laid out for the stage of its step: as it is, or with what begins made live and what rests made still."""
+        if len(self.stages) == 1:
+            return state
+        stage = self.stage_at(int(state.step))
+        if stage.structure == jax.tree.structure(state):
+            return state
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, stage.abstract)
+        move = functools.partial(enter, phase=stage.phase, optimizer=stage.parts.optimizer)
+        return jax.jit(move, out_shardings=shardings)(state)
+
+    def pure_step(self, state: TrainState, batch: Batch, hyper: coefficients.Hyper) -> tuple[TrainState, Metrics]:
+        """`step`, neither jitted nor placed: what populations and shardings of another kind compose. It stays in the stage of `state`."""
+        return self.stage_of(state).pure_step(state, batch, hyper)
 
     def step(self, state: TrainState, batch: Batch, hyper: coefficients.Hyper | None = None) -> tuple[TrainState, Metrics]:
         """One optimiser step as a pure function: jit, vmap, shard and repeat it as you like; nothing is donated.
+
+        In a run of several stages a concrete state that has reached a border enters the next stage first; a traced one cannot (its layout is static):
+        call `enter` between, or plan with `coefficient.phases="arithmetic"`.
 
         Args:
           state: the parameters, moments and counters.
           batch: of `batch(step)`.
           hyper: traced hyperparameters; None: the configured ones (`plan.hyper`).
         """
-        return self._jitted(state, batch, self.hyper if hyper is None else hyper)
+        if not isinstance(state.step, jax.core.Tracer):
+            state = self.enter(state)
+        return self.stage_of(state).jitted(state, batch, self.hyper if hyper is None else hyper)
+
+    def feed(self, stage: Stage, state: TrainState) -> Feed:
+        """Batches and compiled step of a stage that `state` has entered; a head-only stage computes its features here, once."""
+        split, parts = self.dataset.splits["train"], stage.parts
+        if stage.head_only:
+            split, parts = on_features(stage, split, self.features(state.params, state.extra["batch_stats"], "train"))
+        batch = self.put(data.batch_at(split, stage.phase.start, self.batch_size, self.config.seed))
+        return Feed(split, compiled(parts, stage.abstract, batch, self.hyper, self.mesh), self.hyper)
 
     @functools.cached_property
-    def program(self) -> jax.stages.Compiled:
-        """The step compiled over the mesh, with the state donated; knows its memory and FLOPs."""
-        everywhere, batch = distribution.replicated(self.mesh), distribution.batch_sharding(self.mesh)
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
-        step = jax.jit(self.pure_step, donate_argnums=0, in_shardings=(shardings, batch, everywhere), out_shardings=(shardings, everywhere))
-        return step.lower(self.abstract, jax.tree.map(jax.typeof, self.batch(0)), self.hyper).compile()
+    def _features(self) -> Any:
+        # The parameters are arguments: closed over, they would be constants in the program.
+        return jax.jit(lambda params, extra, batch: self.model.features(params, extra, self.preprocessing.evaluate(batch["image"])))
 
-    def advance(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """`step` as training runs it: compiled ahead, over the mesh; `state` is donated and must not be used again."""
-        return self.program(state, batch, self.hyper)
+    def features(self, params: Tree, batch_stats: Tree, split: str) -> np.ndarray:
+        """What the head sees of every example of a split as it will be tested, float32 `[rows width]`."""
+        parts = [np.asarray(self._features(params, {"batch_stats": batch_stats}, self.put(b)))[b["weight"] > 0] for b in self.eval_batches(split)]
+        return np.concatenate(parts)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, on the devices: a pure function of (seed, step)."""
         return self.put(data.batch_at(self.dataset.splits["train"], int(step), self.batch_size, self.config.seed))
 
-    def train_batches(self, start: int) -> Generator[HostBatch]:
-        """The host batches of steps `start` to the last, prepared ahead by threads."""
-        train, workers = self.dataset.splits["train"], self.config.data.workers
-        yield from data.train_batches(train, self.batch_size, self.config.seed, start=start, stop=self.steps, workers=workers)
+    def train_batches(self, feed: Feed, start: int, stop: int) -> Generator[HostBatch]:
+        """The host batches of steps `start` to `stop - 1`, prepared ahead by threads."""
+        yield from data.train_batches(feed.split, self.batch_size, self.config.seed, start=start, stop=stop, workers=self.config.data.workers)
 
     def put(self, batch: Mapping[str, np.ndarray]) -> Batch:
         """A host batch on the devices, its rows spread over them."""
@@ -147,7 +181,7 @@ class Plan:
 
     @functools.cached_property
     def travel(self) -> Any:
-        """`travel(live, anchor, previous) -> {group: {"travel", "update"}}`, compiled."""
+        """`travel(moved, anchor, previous) -> {group: {"travel", "update", "cosine"}}`, compiled."""
         return jax.jit(lambda live, anchor, previous: coefficients.travel(live, anchor, previous, self.model.group_of))
 
     def by_depth(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +202,7 @@ class Plan:
         batch = data.batch_at(self.dataset.splits["train"], step - 1, self.batch_size, self.config.seed)
         ids = [self.dataset.splits["train"].ids[i] for i in np.asarray(batch["id"])]
         before = state._replace(step=jnp.asarray(step - 1, jnp.int32))
-        norms = jax.device_get(jax.jit(gradient_norms(self.parts, self.model.group_of))(before, self.put(batch), self.hyper))
+        norms = jax.device_get(jax.jit(gradient_norms(self.stage_of(state).parts, self.model.group_of))(before, self.put(batch), self.hyper))
         shown = ", ".join(f"{group} {float(norm):.3g}" for group, norm in self.by_depth(norms).items())
         rows = ", ".join(ids[:16]) + (f", ... ({len(ids)} in all)" if len(ids) > 16 else "")
         count = self.config.train.max_bad_steps
@@ -182,133 +216,3 @@ class Plan:
 def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
     """Logits of uint8 images: the one function behind evaluation, prediction and the artefact's check."""
     return model.apply(params, extra, preprocessing.evaluate(batch["image"]), train=False)[0]
-
-
-def prepare_config(config: Config) -> tuple[Plan, TrainState]:
-    """`ftjax.prepare(config)`: the plan and the state before step 0, for stepping through a run by hand."""
-    return prepare(configuration.resolve(None, {}, config))
-
-
-def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: data.Progress | None = None) -> tuple[Plan, TrainState]:
-    """Decide everything and place the state before step 0.
-
-    Args:
-      resolved: the configuration with origins; open values are filled here.
-      dataset: the data set, when the caller has collected it already.
-      progress: called with (done, total) while images are decoded.
-
-    Raises:
-      FtjaxError: whatever cannot be used, before anything is trained.
-    """
-    config = resolved.config
-    selection = select(config)
-    image = ImageFormat(size=selection.image_size, interpolation=selection.input.interpolation, crop_fraction=selection.input.crop_fraction)
-    dataset = dataset or data.collect(config.data, image, config.seed, progress=progress)
-    mesh = distribution.make_mesh(config.mesh)
-    keeps_head = _keeps_head(config, selection, dataset)
-    spec = selection.spec(len(dataset.classes))
-    train = dataset.splits["train"]
-    facts = recipes.Facts(
-        examples=len(train),
-        groups=models.build(spec).groups,
-        photos=config.data.source in ("image_folder", "tfds"),
-        keeps_head=keeps_head,
-        batch_devices=distribution.batch_devices(mesh),
-    )
-    resolved = recipes.fill(resolved, facts)
-    config = resolved.config
-    model = _build(config, spec)
-    batch_size = _batch_size(config, len(train), mesh)
-    clock = durations.Clock(batch_size=batch_size, examples_per_epoch=len(train))
-    clock = dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
-    load, params, extra = _load(config, selection, model, keeps_head)
-    shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
-    table = coefficients.build_table(config, shapes, model.groups, model.group_of, clock)
-    task = make_task(config.task, dataset.classes)
-    metric_named(config.evaluation.metric, config.evaluation.top_k)  # refused now rather than after the first evaluation
-    for name, split in dataset.splits.items():
-        check_labels(split.labels, dataset.classes, f"split {name}")
-    preprocessing = _preprocessing(config, selection, image)
-    optimizer = coefficients.chain(table, config, clock)
-    parts = StepParts(model=model, task=task, preprocessing=preprocessing, optimizer=optimizer, microbatches=config.train.microbatches)
-    state = create_state(params, extra, table.live_paths, optimizer)
-    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
-    plan = Plan(
-        resolved=resolved,
-        dataset=dataset,
-        model=model,
-        selection=selection,
-        task=task,
-        preprocessing=preprocessing,
-        load=load,
-        keeps_head=keeps_head,
-        table=table,
-        hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
-        mesh=mesh,
-        parts=parts,
-        clock=clock,
-        every=_every(config, clock),
-        abstract=jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state),
-        warnings=tuple(dataset.report.get("warnings", ())),
-    )
-    return plan, state
-
-
-def _build(config: Config, spec: models.ModelSpec) -> models.Model:
-    """The model, computed as the configuration says."""
-    settings = config.model
-    return models.build(
-        spec,
-        precision=settings.precision,
-        batch_statistics=settings.batch_statistics or "frozen",
-        remat=settings.remat,
-        drop_path=settings.drop_path,
-        dropout=settings.dropout,
-    )
-
-
-def _load(config: Config, selection: Selection, model: models.Model, keeps_head: bool) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
-    """Initial variables, with the pretrained values put in."""
-    params, extra = jax.jit(model.init)(jax.random.key(config.seed))
-    if selection.source is None or selection.recognised is None:
-        return None, params, extra
-    initial = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
-    target = {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in initial.items()}
-    fresh = () if keeps_head else ("head",)
-    plan = weights.plan(selection.source, selection.recognised, target, reinitialise=(), fresh=fresh, image_size=selection.image_size)
-    loaded = plan.apply({path: np.asarray(leaf) for path, leaf in initial.items()})
-    fill = functools.partial(trees.map_with_path, lambda path, leaf: jnp.asarray(loaded[path], leaf.dtype))
-    return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
-
-
-def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
-    """Whether the pretrained head stays: asked for, or the file names these very classes."""
-    if selection.source is None or config.model.head != "auto":
-        return selection.source is not None and config.model.head == "keep"
-    return selection.classes == tuple(dataset.classes)
-
-
-def _batch_size(config: Config, examples: int, mesh: Mesh) -> int:
-    wanted = config.train.batch_size
-    size = examples if wanted == "all" else int(wanted or 1)
-    if size % config.train.microbatches:
-        raise ConfigError(f"train.batch_size={size} cannot be cut into train.microbatches={config.train.microbatches} equal parts")
-    distribution.check_batch_size(mesh, size // config.train.microbatches, "train.batch_size / train.microbatches")
-    return size
-
-
-def _preprocessing(config: Config, selection: Selection, image: ImageFormat) -> Preprocessing:
-    """How images enter the model; it travels with the artefact."""
-    normalize = data.Normalize(selection.input.mean, selection.input.std)
-    return Preprocessing(image=image, normalize=normalize, augment=data.augmentations(config.augment))
-
-
-def _every(config: Config, clock: durations.Clock) -> Every:
-    def steps(key: str, duration: str | None) -> int:
-        return durations.to_steps(duration or "100%", clock, f"train.{key}", minimum=1)
-
-    return Every(
-        log=steps("log_every", config.train.log_every),
-        evaluate=steps("evaluate_every", config.train.evaluate_every),
-        checkpoint=steps("checkpoint_every", config.train.checkpoint_every),
-    )

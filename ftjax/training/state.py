@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ftjax.coefficients import combine, partition
+from ftjax.coefficients.after import start_average
 from ftjax.trees import Tree
 
 
@@ -32,12 +33,17 @@ class TrainState(NamedTuple):
         return combine(self.live, self.still)
 
     @property
+    def moved(self) -> Tree:
+        """The parameters that have trained so far, with the anchor's holes."""
+        return jax.tree.map(lambda start, now: None if start is None else now, self.extra["anchor"], self.params, is_leaf=lambda leaf: leaf is None)
+
+    @property
     def theta0(self) -> Tree:
         """The full parameters as they were before step 0; with `params`, the displacement x of the law."""
         return jax.tree.map(lambda start, now: now if start is None else start, self.extra["anchor"], self.params, is_leaf=lambda leaf: leaf is None)
 
 
-def create_state(params: Tree, extra: dict[str, Any], live_paths: frozenset[str], optimizer: Any) -> TrainState:
+def create_state(params: Tree, extra: dict[str, Any], live_paths: frozenset[str], optimizer: Any, averages: tuple[str, ...] = ()) -> TrainState:
     """The state before step 0.
 
     Args:
@@ -45,9 +51,11 @@ def create_state(params: Tree, extra: dict[str, Any], live_paths: frozenset[str]
       extra: the model's other variables, `{"batch_stats": ...}` or `{}`.
       live_paths: paths of the arrays that train.
       optimizer: optax transformation over the live tree.
+      averages: which averages of the weights are followed.
     """
     live, still = partition(params, live_paths)
-    # The anchor is a copy: the step donates `live`, and a buffer cannot be donated and kept.
+    # Copies: the step donates `live`, and a buffer cannot be donated and kept.
     anchor = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), live)
-    kept = {"batch_stats": extra.get("batch_stats", {}), "anchor": anchor, "bad_steps": jnp.zeros((), jnp.int32)}
+    counters = {"bad_steps": jnp.zeros((), jnp.int32), "averages": {name: start_average(live) for name in averages}}
+    kept = {"batch_stats": extra.get("batch_stats", {}), "anchor": anchor} | counters
     return TrainState(jnp.zeros((), jnp.int32), live, still, optimizer.init(live), kept)

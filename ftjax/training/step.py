@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float
 
 from ftjax.coefficients import Hyper, combine
+from ftjax.coefficients.after import update_ema, update_swa
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
 
@@ -48,6 +49,12 @@ class Preprocessing(Protocol):
         ...
 
 
+Mixout = Callable[..., Tree]
+"""`mixout(live, anchor, key=, rate=) -> live` as the forward pass sees it."""
+
+_MIXOUT = 2**31 - 1
+"""What mixout folds into the step's key; micro-batches fold in their number."""
+
 Step = Callable[[TrainState, Batch, Hyper], tuple[TrainState, Metrics]]
 """`step(state, batch, hyper) -> (state, metrics)`, pure."""
 
@@ -61,6 +68,13 @@ class StepParts:
     preprocessing: Preprocessing
     optimizer: optax.GradientTransformationExtraArgs
     microbatches: int = 1
+    sam: bool = False
+    """Whether the gradient is taken uphill, `hyper["sam"]` away (Foret et al. 2021, arXiv 2010.01412)."""
+    mixout: Mixout | None = None
+    averages: tuple[str, ...] = ()
+    """Which averages of the weights follow them: "ema", "swa"."""
+    swa_start: int = 0
+    """The first step whose weights count for "swa"."""
 
 
 def make_step(parts: StepParts) -> Step:
@@ -73,7 +87,9 @@ def make_step(parts: StepParts) -> Step:
 
     def step(state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, Metrics]:
         key = _step_key(state, hyper)
-        loss, weight, sums, batch_stats, gradients = _accumulate(parts, state, batch, hyper, key)
+        loss, weight, sums, batch_stats, gradients = _accumulate(parts, state, state.live, batch, hyper, key)
+        if parts.sam:
+            *_, gradients = _accumulate(parts, state, _uphill(state.live, gradients, hyper["sam"]), batch, hyper, key)
         mean = jax.tree.map(lambda g: g / weight.astype(g.dtype), gradients)
         norm = optax.tree.norm(mean)
         updates, opt_state = parts.optimizer.update(mean, state.opt_state, state.live, step=state.step, hyper=hyper, anchor=state.extra["anchor"])
@@ -81,7 +97,8 @@ def make_step(parts: StepParts) -> Step:
         moved = (optax.apply_updates(state.live, updates), opt_state, batch_stats)
         live, opt_state, batch_stats = _select(finite, moved, (state.live, state.opt_state, state.extra["batch_stats"]))
         bad_steps = jnp.where(finite, 0, state.extra["bad_steps"] + 1)
-        extra = state.extra | {"batch_stats": batch_stats, "bad_steps": bad_steps}
+        averages = _follow(parts, state.extra["averages"], state._replace(live=live).moved, state.step, hyper)
+        extra = state.extra | {"batch_stats": batch_stats, "bad_steps": bad_steps, "averages": averages}
         metrics = {name: total / count for name, (total, count) in sums.items()}
         metrics |= {"loss": loss / weight, "gradient_norm": norm, "finite": finite.astype(jnp.int32), "bad_steps": bad_steps}
         return TrainState(state.step + 1, live, state.still, opt_state, extra), metrics
@@ -93,7 +110,7 @@ def gradient_norms(parts: StepParts, group_of: Callable[[str], str]) -> Callable
     """A pure function that gives the norm of the mean gradient per group: what a stopped run names."""
 
     def norms(state: TrainState, batch: Batch, hyper: Hyper) -> dict[str, Array]:
-        _, weight, _, _, gradients = _accumulate(parts, state, batch, hyper, _step_key(state, hyper))
+        _, weight, _, _, gradients = _accumulate(parts, state, state.live, batch, hyper, _step_key(state, hyper))
         groups: dict[str, list[Array]] = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
             groups.setdefault(group_of(jax.tree_util.keystr(path, simple=True, separator="/")), []).append(leaf)
@@ -106,12 +123,32 @@ def _step_key(state: TrainState, hyper: Hyper) -> Array:
     return jax.random.fold_in(jax.random.key(hyper["seed"]), state.step)
 
 
-def _accumulate(parts: StepParts, state: TrainState, batch: Batch, hyper: Hyper, key: Array) -> tuple[Array, Array, Sums, Tree, Tree]:
-    """Sums of loss, weight, metrics and gradient over the batch, and the last batch statistics."""
+def _uphill(live: Tree, gradients: Tree, distance: Array) -> Tree:
+    """live + distance * g / |g|, the norm over the live leaves together; live itself where the gradient is zero."""
+    norm = optax.tree.norm(gradients)
+    scale = distance.astype(norm.dtype) / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
+    return jax.tree.map(lambda theta, g: theta + (scale * g).astype(theta.dtype), live, gradients)
+
+
+def _follow(parts: StepParts, averages: dict[str, Tree], moved: Tree, step: Array, hyper: Hyper) -> dict[str, Tree]:
+    """The averages after the weights have moved."""
+    followed = {}
+    if "ema" in parts.averages:
+        followed["ema"] = update_ema(averages["ema"], moved, step, hyper["ema_decay"])
+    if "swa" in parts.averages:
+        followed["swa"] = update_swa(averages["swa"], moved, step, parts.swa_start)
+    return followed
+
+
+def _accumulate(parts: StepParts, state: TrainState, live: Tree, batch: Batch, hyper: Hyper, key: Array) -> tuple[Array, Array, Sums, Tree, Tree]:
+    """Sums of loss, weight, metrics and gradient over the batch at the point `live`, and the last batch statistics."""
 
     augment_key, model_key = jax.random.split(key)
 
     def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree]]:
+        if parts.mixout is not None:
+            # One mask per step, so that micro-batches see the network that the whole batch would.
+            live = parts.mixout(live, state.extra["anchor"], key=jax.random.fold_in(model_key, _MIXOUT), rate=hyper["mixout"])
         params = combine(live, state.still)
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
         images = parts.preprocessing.train(part["image"], augment_key, part["id"], _float_dtype(live))
@@ -121,17 +158,17 @@ def _accumulate(parts: StepParts, state: TrainState, batch: Batch, hyper: Hyper,
 
     differentiate = jax.value_and_grad(loss_of, has_aux=True)
     if parts.microbatches == 1:
-        (loss, (weight, sums, stats)), gradients = differentiate(state.live, state.extra["batch_stats"], batch, model_key)
+        (loss, (weight, sums, stats)), gradients = differentiate(live, state.extra["batch_stats"], batch, model_key)
         return loss, weight, sums, stats, gradients
 
     def add(carry: Tree, numbered: tuple[Array, Batch]) -> tuple[Tree, None]:
         total, stats = carry
         index, part = numbered
-        (loss, (weight, sums, stats)), gradients = differentiate(state.live, stats, part, jax.random.fold_in(model_key, index))
+        (loss, (weight, sums, stats)), gradients = differentiate(live, stats, part, jax.random.fold_in(model_key, index))
         return (jax.tree.map(jnp.add, total, (loss, weight, sums, gradients)), stats), None
 
     split = {name: _interleave(value, parts.microbatches) for name, value in batch.items()}
-    first = jax.eval_shape(lambda b: differentiate(state.live, state.extra["batch_stats"], b, model_key), {name: value[0] for name, value in split.items()})
+    first = jax.eval_shape(lambda b: differentiate(live, state.extra["batch_stats"], b, model_key), {name: value[0] for name, value in split.items()})
     (loss, (weight, sums, _)), gradients = first
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (loss, weight, sums, gradients))
     (total, stats), _ = jax.lax.scan(add, (zeros, state.extra["batch_stats"]), (jnp.arange(parts.microbatches), split))

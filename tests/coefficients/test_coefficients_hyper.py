@@ -14,7 +14,18 @@ from ftjax.errors import ConfigError
 
 def test_open_values_change_nothing() -> None:
     hyper = default_hyper(Config(optimizer=OptimizerConfig(learning_rate=0.1)))
-    neutral = {"weight_decay": 0, "pull": 0, "ball": np.inf, "select": 0, "mixout": 0, "sam": 0, "layer_decay": 1, "head_factor": 1, "label_smoothing": 0, "coefficient": (1,)}
+    neutral = {
+        "weight_decay": 0,
+        "pull": 0,
+        "ball": np.inf,
+        "select": 0,
+        "mixout": 0,
+        "sam": 0,
+        "layer_decay": 1,
+        "head_factor": 1,
+        "label_smoothing": 0,
+        "coefficient": (1,),
+    }
     assert {name: hyper[name] for name in neutral} == neutral
 
 

@@ -61,7 +61,9 @@ def test_unfreezing_that_never_reaches_the_stem_is_refused(law) -> None:
 
 
 def test_unfreezing_and_a_schedule_cannot_both_say_when_a_leaf_starts(law) -> None:
-    with pytest.raises(ConfigError, match=r"^coefficient.unfreeze_every and a schedule in coefficient.rules both say when a parameter starts; give one of them$"):
+    with pytest.raises(
+        ConfigError, match=r"^coefficient.unfreeze_every and a schedule in coefficient.rules both say when a parameter starts; give one of them$"
+    ):
         names(law, rules=(("group:stem", PROBE_FIRST), (".*", 1.0)), unfreeze_every="2 steps")
 
 

@@ -1,0 +1,199 @@
+"""Prepare a run: select a model, collect the data, fill the recipe, load the weights, lay out the coefficients, place the state."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ftjax import coefficients, configuration, data, distribution, durations, models, recipes, trees, weights
+from ftjax.coefficients.after import check_after
+from ftjax.config import Config
+from ftjax.configuration import Resolved
+from ftjax.data import Dataset, ImageFormat, Preprocessing
+from ftjax.errors import ConfigError
+from ftjax.evaluation import metric_named
+from ftjax.tasks import Classification, check_labels, make_task
+from ftjax.training.forgetting import prepare_meter
+from ftjax.training.plan import Every, Plan
+from ftjax.training.select import Selection, select
+from ftjax.training.stage import stages
+from ftjax.training.state import TrainState, create_state
+from ftjax.training.step import StepParts
+from ftjax.trees import Tree
+
+
+def prepare_config(config: Config) -> tuple[Plan, TrainState]:
+    """`ftjax.prepare(config)`: the plan and the state before step 0, for stepping through a run by hand."""
+    return prepare(configuration.resolve(None, {}, config))
+
+
+def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: data.Progress | None = None) -> tuple[Plan, TrainState]:
+    """Decide everything and place the state before step 0.
+
+    Args:
+      resolved: the configuration with origins; open values are filled here.
+      dataset: the data set, when the caller has collected it already.
+      progress: called with (done, total) while images are decoded.
+
+    Raises:
+      FtjaxError: whatever cannot be used, before anything is trained.
+    """
+    config = resolved.config
+    selection = select(config)
+    image = ImageFormat(size=selection.image_size, interpolation=selection.input.interpolation, crop_fraction=selection.input.crop_fraction)
+    dataset = dataset or data.collect(config.data, image, config.seed, progress=progress)
+    mesh = distribution.make_mesh(config.mesh)
+    keeps_head = _keeps_head(config, selection, dataset)
+    spec = selection.spec(len(dataset.classes))
+    train = dataset.splits["train"]
+    facts = recipes.Facts(
+        examples=len(train),
+        groups=models.build(spec).groups,
+        photos=config.data.source in ("image_folder", "tfds"),
+        keeps_head=keeps_head,
+        batch_devices=distribution.batch_devices(mesh),
+    )
+    resolved = recipes.fill(resolved, facts)
+    config = resolved.config
+    model = _build(config, spec)
+    batch_size = _batch_size(config, len(train), mesh)
+    clock = durations.Clock(batch_size=batch_size, examples_per_epoch=len(train))
+    clock = dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
+    load, params, extra = _load(config, selection, model, keeps_head)
+    check_after(config.after, pretrained=load is not None)
+    table = _table(config, model, params, load, clock)
+    task = make_task(config.task, dataset.classes)
+    metric_named(config.evaluation.metric, config.evaluation.top_k)  # refused now rather than after the first evaluation
+    for name, split in dataset.splits.items():
+        check_labels(split.labels, dataset.classes, f"split {name}")
+    preprocessing = _preprocessing(config, selection, image)
+    found = coefficients.phases(table, config.coefficient.phases)
+    parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
+    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
+    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
+    meter = prepare_meter(config, selection, preprocessing, state, mesh)
+    head_only = [_head_only(config, model, preprocessing, phase, clock) for phase in found]
+    plan = Plan(
+        resolved=resolved,
+        dataset=dataset,
+        model=model,
+        selection=selection,
+        task=task,
+        preprocessing=preprocessing,
+        load=load,
+        keeps_head=keeps_head,
+        table=table,
+        hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
+        mesh=mesh,
+        stages=stages(found, parts, state, model, mesh, head_only),
+        clock=clock,
+        every=_every(config, clock),
+        warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
+        meter=meter,
+    )
+    return plan, state
+
+
+def _build(config: Config, spec: models.ModelSpec) -> models.Model:
+    """The model, computed as the configuration says."""
+    settings = config.model
+    return models.build(
+        spec,
+        precision=settings.precision,
+        batch_statistics=settings.batch_statistics or "frozen",
+        remat=settings.remat,
+        drop_path=settings.drop_path,
+        dropout=settings.dropout,
+    )
+
+
+def _load(config: Config, selection: Selection, model: models.Model, keeps_head: bool) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
+    """Initial variables, with the pretrained values put in."""
+    params, extra = jax.jit(model.init)(jax.random.key(config.seed))
+    if selection.source is None or selection.recognised is None:
+        return None, params, extra
+    initial = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
+    target = {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in initial.items()}
+    fresh = () if keeps_head else ("head",)
+    plan = weights.plan(selection.source, selection.recognised, target, reinitialise=(), fresh=fresh, image_size=selection.image_size)
+    loaded = plan.apply({path: np.asarray(leaf) for path, leaf in initial.items()})
+    fill = functools.partial(trees.map_with_path, lambda path, leaf: jnp.asarray(loaded[path], leaf.dtype))
+    return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
+
+
+def _table(config: Config, model: models.Model, params: Tree, load: weights.LoadPlan | None, clock: durations.Clock) -> coefficients.Table:
+    """The coefficient of every parameter; those without a pretrained value are new."""
+    shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
+    new = set(shapes) if load is None else {row.target for row in load.rows if row.action == "initialised"} & set(shapes)
+    return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new)
+
+
+def _parts(
+    config: Config,
+    table: coefficients.Table,
+    clock: durations.Clock,
+    phase: coefficients.Phase,
+    several: bool,
+    model: models.Model,
+    task: Classification,
+    preprocessing: Preprocessing,
+) -> StepParts:
+    """The step's collaborators in a phase. One phase needs no cohorts: all moments count from step 0."""
+    rows = {row.path: row for row in table.rows}
+    return StepParts(
+        model=model,
+        task=task,
+        preprocessing=preprocessing,
+        optimizer=coefficients.chain(table, config, clock, cohorts=phase.cohorts if several else None),
+        microbatches=config.train.microbatches,
+        sam=config.optimizer.sam is not None,
+        mixout=functools.partial(coefficients.mixout, rows=rows) if config.anchor.mixout is not None else None,
+        averages=tuple(name for name in ("ema", "swa") if name in config.after.candidates),
+        swa_start=durations.to_steps(config.after.swa_from, clock, "after.swa_from"),
+    )
+
+
+def _head_only(config: Config, model: models.Model, preprocessing: Preprocessing, phase: coefficients.Phase, clock: durations.Clock) -> bool:
+    """Whether a phase sees the same features of an example every time, and often enough to compute them once."""
+    only = {model.group_of(path) for path in phase.live} == {model.groups[-1]}
+    same = not preprocessing.augment and not model.compute.is_random and model.compute.batch_statistics == "frozen"
+    return only and same and (phase.stop - phase.start) * clock.batch_size >= clock.examples_per_epoch
+
+
+def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
+    """Whether the pretrained head stays: asked for, or the file names these very classes."""
+    if selection.source is None or config.model.head != "auto":
+        return selection.source is not None and config.model.head == "keep"
+    return selection.classes == tuple(dataset.classes)
+
+
+def _batch_size(config: Config, examples: int, mesh: Mesh) -> int:
+    wanted = config.train.batch_size
+    size = examples if wanted == "all" else int(wanted or 1)
+    if size % config.train.microbatches:
+        raise ConfigError(f"train.batch_size={size} cannot be cut into train.microbatches={config.train.microbatches} equal parts")
+    distribution.check_batch_size(mesh, size // config.train.microbatches, "train.batch_size / train.microbatches")
+    return size
+
+
+def _preprocessing(config: Config, selection: Selection, image: ImageFormat) -> Preprocessing:
+    """How images enter the model; it travels with the artefact."""
+    normalize = data.Normalize(selection.input.mean, selection.input.std)
+    return Preprocessing(image=image, normalize=normalize, augment=data.augmentations(config.augment))
+
+
+def _every(config: Config, clock: durations.Clock) -> Every:
+    def steps(key: str, duration: str | None) -> int:
+        return durations.to_steps(duration or "100%", clock, f"train.{key}", minimum=1)
+
+    return Every(
+        log=steps("log_every", config.train.log_every),
+        evaluate=steps("evaluate_every", config.train.evaluate_every),
+        checkpoint=steps("checkpoint_every", config.train.checkpoint_every),
+    )
