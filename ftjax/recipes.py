@@ -1,19 +1,21 @@
 """Fills what the user left open, from the method and the data, and says why.
 
-Every value can be overridden and shows its origin in config.json. Sources: the peers' defaults (transformers, timm, big_vision, MAE),
-collected in `docs/recipes.md`, and runs of our own where the reason says so.
+A method of the configuration is a table of coefficients (`ftjax.tables`), perhaps an anchor, and the numbers that go with them. Every value can be
+overridden and shows its origin in config.json. Sources: the papers and the peers' defaults (transformers, timm, big_vision, MAE), collected in
+`docs/recipes.md`, and runs of our own where the reason says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ftjax import configuration
-from ftjax.config import Config
+from ftjax import configuration, tables
+from ftjax.config import CoefficientConfig, Config, Rules
 from ftjax.configuration import Resolved
+from ftjax.durations import Clock, to_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,32 +33,71 @@ class Facts:
     batch_devices: int
     """Devices that share a batch."""
 
+    @property
+    def blocks(self) -> list[str]:
+        """The groups that are blocks, from the input up."""
+        return [group for group in self.groups if group.startswith("block_")]
+
 
 Suggestion = tuple[Any, str]
+"""A value and the reason for it; None leaves the key as it is."""
+
+_EVERYTHING: Rules = ((".*", 1.0),)
 
 _LEARNING_RATE = {
     "full": (1e-4, "AdamW on a pretrained image model; transformers' examples use 2e-5 to 5e-5 for ViT-B, smaller models take more"),
+    "lp_ft": (1e-4, "as full: after the probe a small rate (Kumar et al. 2022); a new head has ten times as much"),
     "layer_decay": (5e-4, "with layer decay the body is slowed down, so the peak is higher (BEiT and MAE fine-tuning)"),
+    "discriminative": (5e-4, "as layer_decay: the body is slowed down, so the peak is higher"),
+    "gradual": (1e-4, "as full: in the end everything trains"),
+    "bitfit": (1e-3, "ten times full's: biases alone move (1e-3 in BitFit's own example, 1e-5 for full fine-tuning there)"),
+    "norms": (1e-3, "as bitfit: few numbers move, and each must move further"),
+    "attention": (2e-4, "as partial: fewer parameters move, each may move further"),
     "partial": (2e-4, "fewer parameters move, each may move further"),
+    "auto_rgn": (5e-4, "the measured factors are 1 at most and mostly less, so the peak is higher; the paper tunes it from 1e-5 to 1e-1"),
+    "l2_sp": (1e-4, "as full: in our pilot the anchored methods were best at full's own rate, and lost less at higher ones"),
+    "ball": (1e-4, "as full: in our pilot the anchored methods were best at full's own rate, and lost less at higher ones"),
+    "spd": (1e-4, "as full: in our pilot the anchored methods were best at full's own rate, and lost less at higher ones"),
+    "mixout": (1e-4, "as full; not measured here"),
     "probe": (1e-2, "only the head trains: 10 to 100 times the rate of full fine-tuning"),
     "scratch": (1e-3, "AdamW from random weights (timm and DeiT scale)"),
 }
+
+_OPTIMIZER_FACTOR = {
+    "adamw": (1.0, ""),
+    "sgd": (100.0, "; times 100 for SGD with momentum"),
+    "lion": (0.2, "; a fifth for Lion"),
+    "muon": (1.0, "; the same for Muon, whose updates are scaled to AdamW's size (Moonlight)"),
+    "adafactor": (1.0, "; the same for Adafactor, whose updates have about AdamW's size"),
+}
+
+_NEW_HEAD_FACTOR = ("full", "partial", "lp_ft", "gradual", "attention", "l2_sp", "ball", "spd", "mixout")
+"""Methods whose learning rate is the body's, so that a new head wants more; the others' is already the head's."""
+
+_SET_UNLESS_CHOSEN = ("optimizer.schedule", "coefficient.auto")
+"""Keys with a default that is not None which a method may replace while nobody has set them."""
 
 
 def fill(resolved: Resolved, facts: Facts) -> Resolved:
     """The configuration with every open value filled, and the reason for each as its origin.
 
-    Only values that are None are filled; what the file or a flag says stays.
+    Open is what is None, and what has its default from the schema where the method is defined by another value (`_SET_UNLESS_CHOSEN`).
+    What the file or a flag says stays. A file that writes out such a default cannot be told from one that is silent; a flag can.
     """
     config, origins = resolved.config, dict(resolved.origins)
     # In this order, because a later suggestion may look at an earlier value (the duration at the batch size).
     for key, suggest in _SUGGESTIONS.items():
-        if dict(configuration.keys(config))[key] is None:
+        if _is_open(key, dict(configuration.keys(config))[key], origins):
             value, why = suggest(config, facts)
             if value is not None:
                 config = configuration.replace(config, {key: value})
                 origins[key] = ("recipe", why)
     return Resolved(config, origins)
+
+
+def _is_open(key: str, value: Any, origins: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether the recipe may fill a key."""
+    return value is None or (key in _SET_UNLESS_CHOSEN and origins.get(key, ("default", ""))[0] == "default")
 
 
 def _batch_size(config: Config, facts: Facts) -> Suggestion:
@@ -74,40 +115,114 @@ def _duration(config: Config, facts: Facts) -> Suggestion:
     return f"{epochs} epochs", f"about {wanted} optimiser steps, but 5 epochs at least and 100 at most (after big_transfer's rule by data size)"
 
 
+def _schedule(config: Config, facts: Facts) -> Suggestion:
+    if config.method in ("discriminative", "gradual") and not config.optimizer.schedule_free:
+        return "slanted", "ULMFiT's slanted triangle, whose cut is the warmup (a tenth of the run, ratio 32)"
+    return None, ""
+
+
 def _learning_rate(config: Config, facts: Facts) -> Suggestion:
     rate, why = _LEARNING_RATE[config.method]
-    factor, note = {"adamw": (1.0, ""), "sgd": (100.0, "; times 100 for SGD with momentum"), "lion": (0.2, "; a fifth for Lion")}[config.optimizer.name]
+    factor, note = _OPTIMIZER_FACTOR[config.optimizer.name]
     return rate * factor, why + note
 
 
 def _weight_decay(config: Config, facts: Facts) -> Suggestion:
     if config.method == "probe":
         return 0.0, "a linear probe is not decayed (MAE)"
+    if config.method == "l2_sp":
+        return (0.0, "l2_sp: all is pulled to its pretrained value, the head too") if facts.keeps_head else (0.01, "L2-SP's beta, on the new head alone")
+    if config.method in ("ball", "spd", "mixout"):
+        return 0.0, f"{config.method} holds the weights near their pretrained values; decay towards 0 works against it (off in SPD's and FTP's code)"
     return (0.05, "BEiT and MAE fine-tuning, DeiT from scratch") if config.method in ("layer_decay", "scratch") else (0.01, "AdamW's usual value")
 
 
+def _decay_rules(config: Config, facts: Facts) -> Suggestion:
+    if config.method == "l2_sp" and not facts.keeps_head:
+        return (("head/kernel", 1.0), (".*", 0.0)), "L2-SP: only the new head decays towards 0, the body is pulled to its pretrained values"
+    return None, ""
+
+
+def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
+    """The method's table of coefficients and what it says."""
+    frozen = ("stem", *facts.blocks[: len(facts.blocks) // 2])
+    made: dict[str, tuple[Callable[[], CoefficientConfig], str]] = {
+        "probe": (tables.probe, "only the head trains"),
+        "lp_ft": (tables.lp_ft, "the head trains first, the body from a third of the run on (our pilot's share), at full rate after a ramp of 5%"),
+        "layer_decay": (tables.layer_decay, "BEiT and MAE: 0.65 to 0.75, less decay for smaller models"),
+        "discriminative": (tables.discriminative, "1 / 2.6: each group is 2.6 times slower than the one above (ULMFiT)"),
+        "bitfit": (tables.bitfit, "biases and the head train"),
+        "norms": (tables.norms_only, "the norms' scales and biases and the head train"),
+        "attention": (tables.attention_only, "attention and the head train"),
+        "partial": (lambda: tables.partial(*frozen), "the stem and the lower half of the blocks stay as they were pretrained"),
+        "auto_rgn": (tables.auto_rgn, "every parameter's share follows its relative gradient norm (Lee et al. 2023)"),
+    }
+    make, why = made.get(config.method, (CoefficientConfig, "every parameter trains"))
+    return make(), why
+
+
 def _rules(config: Config, facts: Facts) -> Suggestion:
-    if config.method == "probe":
-        return (("group:head", 1.0), (".*", 0.0)), "probe: only the head trains"
-    if config.method == "partial":
-        blocks = [group for group in facts.groups if group.startswith("block_")]
-        frozen = ["stem", *blocks[: len(blocks) // 2]]
-        return ((f"group:{'|'.join(frozen)}", 0.0), (".*", 1.0)), "partial: the stem and the lower half of the blocks stay as they were pretrained"
-    return ((".*", 1.0),), f"{config.method}: every parameter trains"
+    table, why = _table(config, facts)
+    return (_EVERYTHING, f"{config.method}: every parameter trains") if table.rules is None else (table.rules, f"{config.method}: {why}")
 
 
 def _layer_decay(config: Config, facts: Facts) -> Suggestion:
-    if config.method == "layer_decay":
-        return 0.75, "BEiT and MAE: 0.65 to 0.75, less decay for smaller models"
-    return None, ""
+    table, why = _table(config, facts)
+    return table.layer_decay, why
+
+
+def _auto(config: Config, facts: Facts) -> Suggestion:
+    table, why = _table(config, facts)
+    return (None, "") if table.auto == "none" else (table.auto, why)
+
+
+def _unfreeze_every(config: Config, facts: Facts) -> Suggestion:
+    if config.method != "gradual":
+        return None, ""
+    total, epoch = _steps(config, facts)
+    # The head and what follows the blocks begin at once; then one block after the other, and the stem last.
+    longest = max(total // 2 // (len(facts.blocks) + 1), 1)
+    if epoch <= longest:
+        return "1 epochs", "one group an epoch, from the head down (ULMFiT)"
+    return f"{longest} steps", f"an epoch for each of {len(facts.blocks) + 1} groups is too long for this run: all of them train from its middle on"
 
 
 def _head_factor(config: Config, facts: Facts) -> Suggestion:
     if facts.keeps_head:
         return 1.0, "the head is pretrained too"
-    if config.method in ("full", "partial"):
+    if config.method in _NEW_HEAD_FACTOR:
         return 10.0, "the head is new and the body is not: 10 to 100 times the body's rate"
     return 1.0, "one rate for all that trains"
+
+
+def _pull(config: Config, facts: Facts) -> Suggestion:
+    if config.method != "l2_sp":
+        return None, ""
+    total, _ = _steps(config, facts)
+    memory = max(total / 3, 2.0)
+    pull = 1 / (memory * (config.optimizer.learning_rate or 1.0))
+    return float(f"{pull:.3g}"), f"what a step moved is forgotten over 1 / (learning rate * pull) = {memory:.0f} steps, a third of the run (our pilot's share)"
+
+
+def _ball(config: Config, facts: Facts) -> Suggestion:
+    if config.method != "ball":
+        return None, ""
+    return 0.05, "no parameter moves by more than 5% of its norm; the radius of our pilot was a few per cent"
+
+
+def _select(config: Config, facts: Facts) -> Suggestion:
+    return (1.0, "SPD's lambda; 1 and 3 were alike in our pilot, 3 a little better at high rates") if config.method == "spd" else (None, "")
+
+
+def _mixout(config: Config, facts: Facts) -> Suggestion:
+    return (0.7, "0.7 to 0.9 in Lee et al. 2020, as we remember it; not checked, and not measured on images here") if config.method == "mixout" else (None, "")
+
+
+def _steps(config: Config, facts: Facts) -> tuple[int, int]:
+    """Steps of the run and of an epoch."""
+    size = config.train.batch_size
+    clock = Clock(batch_size=facts.examples if size == "all" else int(size or 1), examples_per_epoch=facts.examples)
+    return to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1), to_steps("1 epochs", clock)
 
 
 def _crop(config: Config, facts: Facts) -> Suggestion:
@@ -139,11 +254,19 @@ _SUGGESTIONS: dict[str, Callable[[Config, Facts], Suggestion]] = {
     "train.duration": _duration,
     "train.evaluate_every": _evaluate_every,
     "model.batch_statistics": _batch_statistics,
+    "optimizer.schedule": _schedule,
     "optimizer.learning_rate": _learning_rate,
     "optimizer.weight_decay": _weight_decay,
     "coefficient.rules": _rules,
     "coefficient.layer_decay": _layer_decay,
+    "coefficient.unfreeze_every": _unfreeze_every,
+    "coefficient.auto": _auto,
     "coefficient.head_factor": _head_factor,
+    "coefficient.decay_rules": _decay_rules,
+    "anchor.pull": _pull,
+    "anchor.ball": _ball,
+    "anchor.select": _select,
+    "anchor.mixout": _mixout,
     "augment.crop_min_area": _crop,
     "augment.horizontal_flip": _flip,
     "task.label_smoothing": _label_smoothing,
