@@ -17,6 +17,7 @@ from ftjax.coefficients.mixout import mixout
 from ftjax.coefficients.phases import Phase, phases
 from ftjax.coefficients.retractions import Retraction
 from ftjax.coefficients.rules import resolve_rules
+from ftjax.coefficients.schedule_free import check_composes, evaluation_params
 from ftjax.coefficients.schedules import Schedule, evaluate, learning_rate_shape
 from ftjax.coefficients.table import Row, Table, build_table, coefficient, depths
 from ftjax.coefficients.travel import travel
@@ -30,11 +31,13 @@ __all__ = [
     "Table",
     "build_table",
     "chain",
+    "check_composes",
     "coefficient",
     "combine",
     "default_hyper",
     "depths",
     "evaluate",
+    "evaluation_params",
     "learning_rate_shape",
     "mixout",
     "partition",

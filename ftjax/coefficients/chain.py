@@ -37,6 +37,7 @@ from ftjax.coefficients.links import Rows, like, stateless, transform, widened
 from ftjax.coefficients.retractions import Retraction
 from ftjax.coefficients.retractions import retraction as configured_retraction
 from ftjax.coefficients.rules import is_zero
+from ftjax.coefficients.schedule_free import schedule_free
 from ftjax.coefficients.schedules import Shape, evaluate, learning_rate_shape
 from ftjax.coefficients.table import Table, coefficient
 from ftjax.config import Config
@@ -50,7 +51,8 @@ def chain(
     """The optimiser: clip -> direction -> + weight decay -> + pull -> * c -> * -lr -> retraction.
 
     `update(grads, state, params, *, step, hyper, anchor=None)` takes live trees (`None` where a parameter is still) and returns what to add to
-    `params`. `anchor` is theta0 of the leaves that need it (other leaves may be `None`); without it there is no pull.
+    `params`. `anchor` is theta0 of the leaves that need it (other leaves may be `None`); without it there is no pull. With `optimizer.schedule_free`
+    all links are wrapped once more, and `evaluation_params` says where to evaluate.
 
     Args:
       table: the coefficient of every parameter.
@@ -60,15 +62,17 @@ def chain(
       retraction: acts on the whole displacement last; None: that of `config.anchor`, if any.
     """
     rows, optimizer = {row.path: row for row in table.rows}, config.optimizer
+    shape = learning_rate_shape(optimizer, clock)
     links = optax.chain(
         clip_by_live_norm(),
         direction(optimizer, rows, cohorts),
         add_weight_decay(rows),
         *([] if config.anchor.pull is None else [add_pull(rows)]),
         scale_by_coefficient(rows),
-        scale_by_learning_rate(learning_rate_shape(optimizer, clock)),
+        scale_by_learning_rate(shape),
         retract(rows, retraction or configured_retraction(config.anchor)),
     )
+    links = schedule_free(links, rows, shape) if optimizer.schedule_free else links
 
     def update(grads: Tree, state: Tree, params: Tree, *, step: Int[Array, ""], hyper: Hyper, anchor: Tree = None) -> tuple[Tree, Tree]:
         return links.update(grads, state, params, step=step, hyper=hyper, anchor=trees.flatten(anchor), gradients=grads)
