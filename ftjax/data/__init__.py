@@ -5,6 +5,7 @@ Pixels travel as uint8; only `transforms` runs inside the compiled step.
 
 from ftjax.data.collect import collect
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split
+from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.load import batch_at, eval_batches, train_batches
 from ftjax.data.predict import read_images
@@ -39,6 +40,7 @@ __all__ = [
     "batch_at",
     "collect",
     "eval_batches",
+    "read_held_out",
     "read_images",
     "train_batches",
 ]
