@@ -31,6 +31,7 @@ import optax
 from jaxtyping import Array, Int
 
 from ftjax import trees
+from ftjax.coefficients.auto_rgn import scale_by_rgn
 from ftjax.coefficients.directions import direction
 from ftjax.coefficients.hyper import Hyper
 from ftjax.coefficients.links import Rows, like, stateless, transform, widened
@@ -41,14 +42,14 @@ from ftjax.coefficients.schedule_free import schedule_free
 from ftjax.coefficients.schedules import Shape, evaluate, learning_rate_shape
 from ftjax.coefficients.table import Table, coefficient
 from ftjax.config import Config
-from ftjax.durations import Clock
+from ftjax.durations import Clock, to_steps
 from ftjax.trees import Tree
 
 
 def chain(
     table: Table, config: Config, clock: Clock, *, cohorts: Mapping[str, int] | None = None, retraction: Retraction | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimiser: clip -> direction -> + weight decay -> + pull -> * c -> * -lr -> retraction.
+    """The optimiser: clip -> direction -> + weight decay -> + pull -> * c (-> * measured factor) -> * -lr -> retraction.
 
     `update(grads, state, params, *, step, hyper, anchor=None)` takes live trees (`None` where a parameter is still) and returns what to add to
     `params`. `anchor` is theta0 of the leaves that need it (other leaves may be `None`); without it there is no pull. With `optimizer.schedule_free`
@@ -63,12 +64,14 @@ def chain(
     """
     rows, optimizer = {row.path: row for row in table.rows}, config.optimizer
     shape = learning_rate_shape(optimizer, clock)
+    measured_every = to_steps(config.coefficient.auto_every, clock, "coefficient.auto_every", minimum=1)
     links = optax.chain(
         clip_by_live_norm(),
         direction(optimizer, rows, cohorts),
         add_weight_decay(rows),
         *([] if config.anchor.pull is None else [add_pull(rows)]),
         scale_by_coefficient(rows),
+        *([] if config.coefficient.auto == "none" else [scale_by_rgn(rows, measured_every)]),
         scale_by_learning_rate(shape),
         retract(rows, retraction or configured_retraction(config.anchor)),
     )

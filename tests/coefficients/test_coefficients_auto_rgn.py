@@ -87,10 +87,11 @@ def test_the_moments_of_the_direction_are_untouched() -> None:
     link = scale_by_rgn(rows_of(PARAMS), every=2, batches=1)
     both, alone = optax.chain(optax.scale_by_adam(), link), optax.scale_by_adam()
     state, expected = both.init(PARAMS), alone.init(PARAMS)
+    step = jax.jit(lambda state, gradient, number: both.update(gradient, state, PARAMS, step=number, gradients=gradient)[1])
+    step_alone = jax.jit(lambda state, gradient: alone.update(gradient, state)[1])
     for number in range(6):
         gradient = gradients(block=float(number + 1), stem=1.0, head=2.0)
-        _, state = both.update(gradient, state, PARAMS, step=jnp.array(number), gradients=gradient)
-        _, expected = alone.update(gradient, expected)
+        state, expected = step(state, gradient, jnp.array(number)), step_alone(expected, gradient)
     assert trees.flatten(state[0]).keys() == trees.flatten(expected).keys()
     for path, leaf in trees.flatten(expected).items():
         np.testing.assert_array_equal(trees.flatten(state[0])[path], leaf, err_msg=path)
@@ -145,13 +146,26 @@ def test_a_population_of_gradients_is_one_program() -> None:
             updates, state = link.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS, step=jnp.array(number), gradients=gradient)
         return jnp.stack([updates["stem"]["kernel"][0, 0], updates["encoder"]["block_0"]["kernel"][0, 0]])
 
-    np.testing.assert_allclose(jax.vmap(final)(scales), [[1, 0.5], [1, 1], [0.25, 1]], rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(final))(scales), [[1, 0.5], [1, 1], [0.25, 1]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_the_type_of_the_update_is_kept(dtype: Any, law: Callable[..., Any]) -> None:
     params = law(dtype=dtype).params
     link = scale_by_rgn({row.path: row for row in law(dtype=dtype).table.rows}, every=2)
-    updates, state = link.update(params, link.init(params), params, step=jnp.array(0), gradients=params)
+    updates, state = jax.eval_shape(lambda params: link.update(params, link.init(params), params, step=jnp.array(0), gradients=params), params)
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
     assert {leaf.dtype for leaf in jax.tree.leaves(state.mean)} == {jnp.dtype(jnp.float32)}
+
+
+def test_the_chain_obeys_the_measured_factors_and_a_new_head_keeps_its_rate(law: Callable[..., Any]) -> None:
+    """One step of Adam moves every element by the learning rate times the factor; the largest factor of the body is 1."""
+    the = law(auto="rgn", auto_every="1 epochs", weight_decay=0.0, clip_norm=None)
+    before, after = trees.flatten(the.params), the.train(steps=1)
+    moved = {path: float(np.abs(after[path] - leaf).max()) / 0.01 for path, leaf in before.items()}
+    plain = law(weight_decay=0.0, clip_norm=None).train(steps=1)
+    assert {round(float(np.abs(plain[path] - leaf).max()) / 0.01, 3) for path, leaf in before.items()} == {1.0}
+    assert [moved[path] for path in ("head/kernel", "head/bias")] == pytest.approx([1, 1], rel=1e-3)
+    body = {path: share for path, share in moved.items() if not path.startswith("head/")}
+    assert max(body.values()) == pytest.approx(1, rel=1e-3)
+    assert 0 < min(body.values()) < 0.9
