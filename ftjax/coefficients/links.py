@@ -1,0 +1,43 @@
+"""What every link of the chain is made of: optax's pair of functions that takes `step`, `hyper` and `anchor` as extra arguments.
+
+Shared by `chain` (the order of the law) and `directions` (the velocity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from ftjax.coefficients.table import Row
+from ftjax.trees import Tree
+
+Rows = Mapping[str, Row]
+"""The rows of the table by path."""
+
+
+def transform(init: Callable[..., Tree], update: Callable[..., tuple[Tree, Tree]]) -> optax.GradientTransformationExtraArgs:
+    """optax's pair; its type has no word for extra arguments that are required, so they are not checked here."""
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def stateless(link: Callable[..., Tree]) -> optax.GradientTransformationExtraArgs:
+    """A transform without state from `link(updates, params=, step=, hyper=, anchor=, gradients=) -> updates`."""
+
+    def update(updates: Tree, state: optax.EmptyState, params: Tree = None, **extra: Any) -> tuple[Tree, optax.EmptyState]:
+        return link(updates, params=params, **extra), state
+
+    return transform(optax.init_empty_state, update)
+
+
+def like(value: Float[Array, "*shape"] | float, array: Array) -> Array:
+    """A value in the type of an array, so that a float64 hyperparameter does not widen a float32 leaf (nor the other way round)."""
+    return jnp.asarray(value, dtype=array.dtype)
+
+
+def widened(array: Array) -> Array:
+    """An array in at least float32: norms and dots of bfloat16 leaves are taken there."""
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
