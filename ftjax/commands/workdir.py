@@ -22,6 +22,7 @@ from ftjax import configuration, evaluation, files
 from ftjax.config import Config
 from ftjax.errors import CheckpointError, ConfigError, DataError, WeightsError
 from ftjax.evaluation import Records
+from ftjax.training.after import Chosen
 from ftjax.training.plan import Plan
 
 VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -149,6 +150,10 @@ class Workdir:
         files.write_json(self.folder / "coefficients.json", plan.table.to_json())
         if plan.load is not None:
             files.write_json(self.folder / "load.json", plan.load.to_json())
+
+    def write_after(self, chosen: Chosen) -> None:
+        """after.json: what competed after training, what was chosen, and the curve of accuracy against distance."""
+        files.write_json(self.folder / "after.json", chosen.to_json())
 
     def write_evaluation(self, plan: Plan, records: Records) -> None:
         """evaluation/test.npz and test.json: every prediction, the confusion matrix, and the pictures that a person should look at."""

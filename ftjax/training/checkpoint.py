@@ -291,9 +291,8 @@ class _Series:
             tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
             return Restored(step, tree, record["info"], tuple(skipped))
         if skipped:
-            raise CheckpointError(
-                f"no checkpoint in {self.folder} can be read: {'; '.join(skipped)}; remove the folder to start again from the pretrained weights"
-            )
+            hint = "; remove the folder to start again from the pretrained weights" if only is None else ""
+            raise CheckpointError(f"no checkpoint in {self.folder} can be read: {'; '.join(skipped)}{hint}")
         return None
 
 
