@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from ftjax import trees
 from ftjax.coefficients.hyper import Hyper
@@ -43,17 +44,17 @@ def direction(optimizer: OptimizerConfig, rows: Rows, cohorts: Mapping[str, int]
     Args:
       optimizer: `name` and `schedule_free`; its numbers come from `hyper`.
       rows: the table's rows by path.
-      cohorts: for each live path the step at which it became live. More than one distinct step: each cohort has its own state, named `from_<step>`.
+      cohorts: for each live path the step at which it became live. Each cohort has its own state, named `from_<step>`; None: one state for all.
     """
     one = _with_hyper(_maker(optimizer, rows))
-    steps = sorted(set((cohorts or {}).values()))
-    if cohorts is None or len(steps) < 2:
+    if cohorts is None:
         return one
+    born = dict(cohorts)
 
     def labels(tree: Tree) -> Tree:
-        return trees.map_with_path(lambda path, _: f"from_{cohorts[path]}", tree)
+        return trees.map_with_path(lambda path, _: f"from_{born[path]}", tree)
 
-    return optax.partition({f"from_{step}": one for step in steps}, labels)
+    return optax.partition({f"from_{step}": one for step in sorted(set(born.values()))}, labels)
 
 
 def is_muon(row: Row) -> bool:
@@ -103,15 +104,15 @@ def _muon(hyper: Hyper, rows: Rows) -> optax.GradientTransformation:
         return CONSISTENT_RMS * math.sqrt(max(update.size // update.shape[-1], update.shape[-1])) * update
 
     orthogonalise = optax.contrib.scale_by_muon(beta=hyper["momentum"], eps=hyper["epsilon"], weight_dimension_numbers=dimensions)
-    matrices = optax.chain(orthogonalise, optax.stateless_with_tree_map(lambda update, _: rescale(update)))
+    matrices = optax.chain(orthogonalise, optax.stateless(lambda updates, _: jax.tree.map(rescale, updates)))
     return optax.partition({"muon": matrices, "adam": optax.scale_by_adam(hyper["beta1"], hyper["beta2"], hyper["epsilon"])}, labels)
 
 
 def _adafactor(hyper: Hyper) -> optax.GradientTransformation:
     """Shazeer and Stern 2018 (arXiv 1804.04235), sections 3 to 6."""
 
-    def decay(step: Int[Array, ""], exponent: float) -> Float[Array, ""]:
-        return jnp.minimum(1 - (step + 1.0) ** -exponent, hyper["beta2"])
+    def decay(step: ArrayLike, exponent: ArrayLike) -> Array:
+        return jnp.minimum(1 - jnp.power(jnp.asarray(step) + 1.0, -jnp.asarray(exponent)), hyper["beta2"])
 
     factored = optax.scale_by_factored_rms(min_dim_size_to_factor=FACTORED_FROM, decay_rate_fn=decay)
     return optax.chain(factored, optax.clip_by_block_rms(1.0))

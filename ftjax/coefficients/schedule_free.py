@@ -38,8 +38,8 @@ def schedule_free(links: optax.GradientTransformationExtraArgs, rows: Rows, shap
     def around(hyper: Hyper, rate: Array | float) -> optax.GradientTransformationExtraArgs:
         return optax.contrib.schedule_free(links, rate, b1=hyper["beta1"])
 
-    def init(params: Tree) -> optax.contrib.ScheduleFreeState:
-        state = around({"beta1": 1.0}, 0.0).init(params)
+    def init(params: Tree) -> Tree:
+        state: Any = around({"beta1": 1.0}, 0.0).init(params)
         # A sum of squared learning rates would stop growing in bfloat16.
         return state._replace(weight_sum=widened(state.weight_sum), max_lr=widened(state.max_lr))
 

@@ -143,11 +143,15 @@ def cohorts_of(the: object, late: int) -> dict:
     return {row.path: 0 if row.head else late for row in the.table.rows if row.live}
 
 
-def test_one_cohort_has_the_state_of_the_plain_direction(law) -> None:
+def test_without_cohorts_there_is_one_state_and_with_them_one_for_each(law) -> None:
     the = law()
     rows = {row.path: row for row in the.table.rows}
     plain = direction(OptimizerConfig(), rows).init(the.params)
-    assert jax.tree.structure(direction(OptimizerConfig(), rows, cohorts_of(the, 0)).init(the.params)) == jax.tree.structure(plain)
+    assert jax.tree.structure(plain) == jax.tree.structure(optax.scale_by_adam().init(the.params))
+    assert set(direction(OptimizerConfig(), rows, cohorts_of(the, 0)).init(the.params).inner_states) == {"from_0"}
+    both = direction(OptimizerConfig(), rows, cohorts_of(the, 50)).init(the.params)
+    assert set(both.inner_states) == {"from_0", "from_50"}
+    assert sum(leaf.size for leaf in jax.tree.leaves(both)) == 2 * trees.count(the.params) + 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,9 +173,9 @@ def test_the_first_update_of_a_leaf_born_at_step_50_has_the_bias_corrected_size(
     for step in range(50):
         _, state = first.update(old, state, head, step=jnp.array(step), hyper=the.hyper)
     fresh = second.init(the.params)
-    new = fresh[1].inner_states["from_0"]
-    old = jax.tree.unflatten(jax.tree.structure(new), jax.tree.leaves(state[1]))
-    held = fresh[1]._replace(inner_states=fresh[1].inner_states | {"from_0": old})
+    new, old = (part[1].inner_states["from_0"] for part in (fresh, state))
+    carried = jax.tree.unflatten(jax.tree.structure(new), jax.tree.leaves(old))
+    held = fresh[1]._replace(inner_states=fresh[1].inner_states | {"from_0": carried})
     updates, after = second.update(gradients, (fresh[0], held, *fresh[2:]), the.params, step=jnp.array(50), hyper=the.hyper)
     for path, update in trees.flatten(updates).items():
         np.testing.assert_allclose(np.abs(update), 0.01, rtol=1e-4, err_msg=path)
