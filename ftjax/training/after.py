@@ -183,7 +183,7 @@ def _average(state: TrainState, name: str) -> Weights:
     return {"params": params, "batch_stats": state.extra["batch_stats"]}
 
 
-def _on_weights(function: Callable[[Tree, Tree, Float[Array, ""]], Tree]) -> Callable[[Weights, Weights, Float[Array, ""]], Weights]:
+def _on_weights(function: Callable[[Tree, Tree, Float[Array, ""]], Tree]) -> Callable[[Weights, Weights, np.float32], Weights]:
     """A function of trees, compiled for parameters and batch statistics, which share their paths' rules."""
 
     def apply(start: Weights, now: Weights, share: Float[Array, ""]) -> Weights:
