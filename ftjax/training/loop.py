@@ -239,13 +239,13 @@ class _Run:
 
     def evaluate(self, log: Log) -> None:
         """Measure the validation split; keep the weights when they are the best so far."""
-        records = self.plan.evaluate(self.state.params, self.state.extra["batch_stats"], "validation")
+        weights = {"params": self.plan.evaluated(self.state), "batch_stats": self.state.extra["batch_stats"]}
+        records = self.plan.evaluate(weights["params"], weights["batch_stats"], "validation")
         values = compute_all(records, len(self.plan.dataset.classes), self.plan.config.evaluation.top_k)
         log.write(self.step, "validation", values)
         if self.plan.meter is not None:
             log.write(self.step, "source", self.plan.meter.measure(self.state.params, self.state.extra["batch_stats"]))
         value = values[self.metric.name]
-        weights = {"params": self.state.params, "batch_stats": self.state.extra["batch_stats"]}
         best = self.progress.best_value
         if best is None or (value > best if self.metric.higher_is_better else value < best):
             self.progress.best_step, self.progress.best_value, self.progress.evaluations_since_best = self.step, value, 0

@@ -188,6 +188,16 @@ class Plan:
         """Values by group, from the stem to the head; a dict that went through `jit` comes back sorted by name."""
         return {group: values[group] for group in self.model.groups if group in values}
 
+    def evaluated(self, state: TrainState) -> Tree:
+        """The parameters that are evaluated and kept: those of the state, or the running average of a schedule-free run."""
+        if not self.config.optimizer.schedule_free:
+            return state.params
+        return coefficients.combine(self._averaged(state.opt_state, state.live, self.hyper), state.still)
+
+    @functools.cached_property
+    def _averaged(self) -> Any:
+        return jax.jit(coefficients.evaluation_params)
+
     @functools.cached_property
     def copy(self) -> Any:
         """A second buffer with the same content: what is donated afterwards cannot take it along."""

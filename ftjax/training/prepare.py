@@ -74,6 +74,7 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
         check_labels(split.labels, dataset.classes, f"split {name}")
     preprocessing = _preprocessing(config, selection, image)
     found = coefficients.phases(table, config.coefficient.phases)
+    coefficients.check_composes(config, len(found))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))

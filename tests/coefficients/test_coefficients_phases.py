@@ -1,5 +1,6 @@
 """Phases: who trains when, read off the table's schedules."""
 
+import itertools
 import re
 
 import pytest
@@ -71,5 +72,5 @@ def test_phases_tile_the_run(law) -> None:
     found = phases(law(unfreeze_every="3 steps").table)
     assert found[0].start == 0
     assert found[-1].stop == 20
-    assert all(left.stop == right.start for left, right in zip(found, found[1:]))
-    assert all(left.live != right.live for left, right in zip(found, found[1:]))
+    assert all(left.stop == right.start for left, right in itertools.pairwise(found))
+    assert all(left.live != right.live for left, right in itertools.pairwise(found))

@@ -1,0 +1,169 @@
+"""Stages: parameters that wait are not there, borders change nothing but who trains, resume inside any phase is exact."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ftjax
+from ftjax import AugmentConfig, CoefficientConfig, Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, ReportConfig, TrainConfig, data, trees
+from ftjax.training.checkpoint import Checkpoints
+from ftjax.training.loop import fit
+
+BORDER = 8
+PROBE_FIRST = (("group:head", 1.0), (".*", (("0 steps", 0.0), (f"{BORDER} steps", 0.0), (f"{BORDER} steps", 1.0))))
+
+
+def settings(**changes: Any) -> Config:
+    """20 steps on the built-in digits; the body waits for 8 of them."""
+    values: dict[str, Any] = {
+        "data": DataConfig(source="digits", labels_per_class=6, validation_fraction=0.05, test_fraction=0.05),
+        "model": ModelConfig(pretrained="builtin:digits"),
+        "coefficient": CoefficientConfig(rules=PROBE_FIRST),
+        "optimizer": OptimizerConfig(learning_rate=3e-3),
+        "train": TrainConfig(duration="20 steps", batch_size=16, checkpoint_every="3 steps", evaluate_every="10 steps", log_every="2 steps"),
+        "evaluation": EvaluationConfig(baselines=()),
+        "report": ReportConfig(progress="none"),
+        "augment": AugmentConfig(brightness=0.01),
+    }
+    return Config(**values | changes)
+
+
+class Silence:
+    """A log and a view that remember what they were told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, str, dict]] = []
+
+    def write(self, step: int, split: str, values: dict) -> None:
+        self.lines.append((step, split, values))
+
+    def update(self, step: int, values: dict) -> None:
+        pass
+
+    def message(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def train(plan: Any, state: Any, folder: Path, stop_after: int | None = None) -> tuple[Any, Silence]:
+    """Fit, asking to stop after some steps."""
+    log, stop = Silence(), threading.Event()
+
+    class View(Silence):
+        def update(self, step: int, values: dict) -> None:
+            if stop_after is not None and step >= stop_after:
+                stop.set()
+
+    store = Checkpoints(folder)
+    fitted = fit(plan, state, store, lambda resumed: log, View(), stop)
+    store.close()
+    return fitted, log
+
+
+def test_the_body_is_not_in_the_first_stage_and_its_moments_begin_in_the_second() -> None:
+    plan, state = ftjax.prepare(settings())
+    first, second = plan.stages
+    assert (first.phase.stop, second.phase.start) == (BORDER, BORDER)
+    assert set(trees.flatten(state.live)) == {"head/kernel", "head/bias"}
+    assert {path.split("/")[0] for path in trees.flatten(state.extra["anchor"])} == {"head"}
+    body = [path for path in trees.flatten(first.abstract.opt_state) if "encoder" in path]
+    assert body == []
+    assert any("encoder/block_0" in path for path in trees.flatten(second.abstract.opt_state))
+
+
+def test_stepping_by_hand_enters_the_second_stage_by_itself() -> None:
+    plan, state = ftjax.prepare(settings())
+    start = trees.flatten(state.params)
+    for step in range(BORDER):
+        state, _ = plan.step(state, plan.batch(step))
+    moved = {path for path, leaf in trees.flatten(state.params).items() if np.any(leaf != start[path])}
+    assert moved == {"head/kernel", "head/bias"}
+    state, _ = plan.step(state, plan.batch(BORDER))
+    assert len(trees.flatten(state.live)) == len(start)
+    moved = {path for path, leaf in trees.flatten(state.params).items() if np.any(leaf != start[path])}
+    assert len(moved) == len(start)
+    assert jax.tree.all(jax.tree.map(lambda a, path_leaf: bool(np.all(a == path_leaf)), trees.flatten(state.theta0), start))
+
+
+def test_moments_of_what_goes_on_carry_over_and_what_begins_counts_from_its_own_start() -> None:
+    plan, state = ftjax.prepare(settings())
+    for step in range(BORDER):
+        state, _ = plan.step(state, plan.batch(step))
+    entered = plan.enter(state)
+    before, after = trees.flatten(state.opt_state), trees.flatten(entered.opt_state)
+    carried = [path for path in after if "head" in path]
+    assert carried
+    for path in carried:
+        np.testing.assert_array_equal(after[path], before[path])
+    counts = sorted(int(leaf) for path, leaf in after.items() if path.endswith("count"))
+    assert counts == [0, BORDER]
+
+
+def test_structure_and_arithmetic_train_alike_until_the_border() -> None:
+    structure, state = ftjax.prepare(settings())
+    arithmetic, other = ftjax.prepare(
+        settings(coefficient=CoefficientConfig(rules=PROBE_FIRST, phases="arithmetic"), optimizer=OptimizerConfig(learning_rate=3e-3, clip_norm=None))
+    )
+    unclipped, state = ftjax.prepare(settings(optimizer=OptimizerConfig(learning_rate=3e-3, clip_norm=None)))
+    assert (len(structure.stages), len(arithmetic.stages)) == (2, 1)
+    for step in range(BORDER):
+        state, _ = unclipped.step(state, unclipped.batch(step))
+        other, _ = arithmetic.step(other, arithmetic.batch(step))
+    for path, leaf in trees.flatten(state.params).items():
+        np.testing.assert_allclose(leaf, trees.flatten(other.params)[path], atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("stop_after", [4, BORDER, 12])
+def test_a_run_stopped_in_any_phase_goes_on_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
+    plan, state = ftjax.prepare(settings())
+    whole, log = train(plan, plan.copy(state), tmp_path / "whole")
+    part, first = train(plan, plan.copy(state), tmp_path / "parts", stop_after)
+    assert not part.finished
+    rest, second = train(plan, plan.copy(state), tmp_path / "parts")
+    assert rest.finished
+    for path, leaf in trees.flatten(whole.state).items():
+        np.testing.assert_array_equal(leaf, trees.flatten(rest.state)[path], err_msg=path)
+    stopped = int(part.state.step)
+    lines = [line for line in first.lines if line[0] <= stopped] + [line for line in second.lines if line[0] > stopped]
+    assert [line for line in log.lines if line[1] != "train"] == [line for line in lines if line[1] != "train"]
+
+
+def test_a_head_only_stage_trains_on_features_as_on_the_pictures() -> None:
+    plan, state = ftjax.prepare(settings(augment=AugmentConfig()))
+    (first, second) = plan.stages
+    assert (first.head_only, second.head_only) == (True, False)
+    feed = plan.feed(first, state)
+    assert feed.program.cost_analysis()["flops"] < 0.05 * plan.feed(second, jax.eval_shape(lambda: state)).program.cost_analysis()["flops"]
+    by_hand, fed = state, plan.copy(state)
+    for step in range(BORDER):
+        by_hand, _ = plan.step(by_hand, plan.batch(step))
+        batch = data.batch_at(feed.split, step, plan.batch_size, plan.config.seed)
+        fed, _ = feed.advance(fed, plan.put(batch))
+    for path, leaf in trees.flatten(by_hand.params).items():
+        np.testing.assert_allclose(leaf, trees.flatten(fed.params)[path], atol=2e-5, err_msg=path)
+
+
+def test_augmentation_or_a_short_phase_keeps_the_pictures() -> None:
+    augmented, _ = ftjax.prepare(settings())
+    assert not augmented.stages[0].head_only
+    more = dataclasses.replace(settings().data, labels_per_class=20)
+    short, _ = ftjax.prepare(settings(augment=AugmentConfig(), data=more))
+    assert not short.stages[0].head_only
+
+
+def test_a_traced_state_stays_in_its_stage_and_a_foreign_one_is_refused() -> None:
+    plan, state = ftjax.prepare(settings())
+    lowered = jax.eval_shape(plan.pure_step, state, plan.batch(0), plan.hyper)
+    assert jax.tree.structure(lowered[0]) == jax.tree.structure(state)
+    with pytest.raises(ValueError, match="this state is not of this plan"):
+        plan.pure_step(state._replace(live={"a": jnp.zeros(1)}), plan.batch(0), plan.hyper)
