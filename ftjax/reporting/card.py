@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ftjax.files import read_json, write_text
-from ftjax.reporting import plan_tables, wording
+from ftjax.reporting import findings, plan_tables, wording
 from ftjax.reporting.record import Run, listing, mapping, read_run
 
 PIPELINES = {"classification": "image-classification"}
@@ -122,12 +122,22 @@ def _method(result: Mapping[str, Any], run: Run) -> str:
     text = f"{escape(wording.method(result.get('method', 'unknown')))}, {length}, seed {result.get('seed', 'unknown')}."
     if parameters.get("total"):
         text += f" {wording.count(parameters.get('live'))} of {wording.count(parameters['total'])} parameters were trained."
-    if result.get("best_step") is not None:
-        text += f" The checkpoint of step {wording.count(result['best_step'])} is the best on the validation split and is the one here."
+    anchors = plan_tables.anchors(run.settings)
+    if anchors:
+        text += f" Anchored to the pretrained weights by {', '.join(anchors)}."
+    text += _weights(result)
     groups = plan_tables.coefficients(run)["groups"]
     rows = [[code(row["name"]), row["parameters"], row["live"], *row["moments"]] for row in groups]
     note = "How far one step may move each group, relative to the learning rate (the fine-tuning coefficient):"
     return "\n\n".join([text, note, table(["group", "parameters", "trained", "start", "half way", "end"], rows, (1, 3, 4, 5))] if rows else [text])
+
+
+def _weights(result: Mapping[str, Any]) -> str:
+    """Which weights of the run these are, chosen on the validation split."""
+    instead, best = findings.chosen(mapping(result.get("after"))), result.get("best_step")
+    if instead:
+        return f" {escape(instead)}" + (f" The best checkpoint is that of step {wording.count(best)}." if best is not None else "")
+    return f" The checkpoint of step {wording.count(best)} is the best on the validation split and is the one here." if best is not None else ""
 
 
 def _limits(result: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -137,6 +147,8 @@ def _limits(result: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         "The intervals say how much another test set of the same origin would change the figures. They say nothing about images from elsewhere.",
         "Confidences were measured on the test split only; see the calibration error (ECE) above before using them as probabilities.",
     ]
+    forgotten = findings.forgetting(mapping(result.get("forgetting")))
+    limits += [escape(forgotten)] if forgotten else []
     limits += [escape(warning) for warning in listing(result.get("warnings"))]
     return "\n".join(f"- {limit}" for limit in limits)
 

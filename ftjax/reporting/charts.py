@@ -187,14 +187,14 @@ def _lost(series: Series, x: Scale, bottom: float) -> list[Markup]:
     ]
 
 
-def grid(x: Scale, y: Scale, form: Format, xlabel: str = "step") -> list[Markup]:
-    """Light horizontal lines with their values, and the steps below."""
+def grid(x: Scale, y: Scale, form: Format, xlabel: str = "step", xform: Format = wording.count) -> list[Markup]:
+    """Light horizontal lines with their values, and the steps (or what `xlabel` says) below."""
     drawn = []
     for value in y.ticks():
         height = y(value)
         drawn.append(tag("line", x1=x.start, x2=x.stop, y1=height, y2=height, class_="grid"))
         drawn.append(tag("text", form(value), x=x.start - 7, y=height + 3.8, class_="tick", text_anchor="end"))
-    drawn += [tag("text", wording.count(value), x=x(value), y=y.start + 17, class_="tick", text_anchor="middle") for value in x.ticks(4)]
+    drawn += [tag("text", xform(value), x=x(value), y=y.start + 17, class_="tick", text_anchor="middle") for value in x.ticks(4)]
     drawn.append(tag("line", x1=x.start, x2=x.stop, y1=y.start, y2=y.start, class_="baseline"))
     drawn.append(tag("text", xlabel, x=x.stop, y=y.start + 33, class_="tick", text_anchor="end"))
     return drawn
@@ -216,6 +216,8 @@ def line_chart(
     floor: float | None = None,
     ceiling: float | None = None,
     mark: tuple[float, float, str] | None = None,
+    borders: Sequence[float] = (),
+    reference: tuple[float, str] | None = None,
 ) -> Markup:
     """Lines over steps with their names at their ends.
 
@@ -228,6 +230,8 @@ def line_chart(
       floor: the axis does not go below.
       ceiling: the axis does not go above.
       mark: (step, value, text) of a point to point out.
+      borders: steps at which another phase of the run begins.
+      reference: (value, text) of a level to compare with.
 
     Returns:
       The drawing; empty where no value can be drawn.
@@ -241,15 +245,18 @@ def line_chart(
     if not values:
         return Markup("")
     right = 14 + LETTER * max((min(len(line.name), 22) for line in series if line.labelled), default=0)
-    y = fit(values, HEIGHT - 42, 14, log=log, floor=floor, ceiling=ceiling)
+    levels = [reference[0]] if reference is not None and drawable(reference[0]) else []
+    y = fit([*values, *levels], HEIGHT - 42, 14, log=log, floor=floor, ceiling=ceiling)
     left = 14 + LETTER * max(len(ticks(value)) for value in y.ticks() or [0.0])
     x = Scale(min(0, *steps) if len(steps) > 1 else 0, max(max(steps), 1), left, WIDTH - right)
-    drawn = grid(x, y, ticks)
+    drawn = grid(x, y, ticks) + _borders(borders, x, y)
+    drawn += [tag("line", x1=x.start, x2=x.stop, y1=y(level), y2=y(level), class_="diagonal") for level in levels]
     thinned = [dataclasses.replace(line, points=thin(line.points), name=line.name if len(line.name) <= 22 else f"{line.name[:21]}…") for line in series]
     for line in thinned:
         drawn += [_path(segment, x, y, line) for segment in _segments(line.points, drawable)]
         drawn += _lost(line, x, y.start) if line.measured else []
     drawn += _end_labels(thinned, x, y, drawable)
+    drawn += [_reference(level, reference[1] if reference else "", x, y, thinned) for level in levels]
     if mark is not None and drawable(mark[1]):
         drawn += _mark(mark, x, y)
     for line in thinned:
@@ -257,14 +264,41 @@ def line_chart(
     return svg(WIDTH, HEIGHT, label, *drawn)
 
 
+def _borders(borders: Sequence[float], x: Scale, y: Scale) -> list[Markup]:
+    """A line where a phase begins, with the phase's number where there is room for it."""
+    inside = [(number, step) for number, step in enumerate(borders, start=2) if x.low <= step <= x.high]
+    drawn = []
+    for number, step in inside:
+        said = tag("title", f"phase {number} begins at step {wording.count(step)}")
+        drawn.append(tag("line", said, x1=x(step), x2=x(step), y1=y.stop, y2=y.start, class_="border"))
+        if len(inside) <= 12:
+            drawn.append(tag("text", str(number), x=x(step) + 3, y=y.stop + 3, class_="tick"))
+    return drawn
+
+
+def _reference(value: float, text: str, x: Scale, y: Scale, series: Sequence[Series]) -> Markup:
+    """The text of a level: above or below it, at its right end, in its middle or at its left, wherever the lines leave most room."""
+    width, height = LETTER * len(text), y(value)
+    drawn = [(x(step), y(point)) for line in series for step, point in line.points if math.isfinite(point)]
+    places = [(x.stop - 4 - share * (x.stop - x.start - width - 8), height + offset) for share in (0, 0.5, 1) for offset in (-5, 14)]
+    inside = [place for place in places if y.stop + 9 < place[1] < y.start] or places
+
+    def room(place: Point) -> float:
+        near = [abs(up - (place[1] - 4)) for across, up in drawn if place[0] - width - 8 <= across <= place[0] + 8]
+        return min(18.0, *near) if near else 18.0
+
+    right, beside = max(inside, key=room)
+    return tag("text", text, x=right, y=beside, class_="reference", text_anchor="end")
+
+
 def _mark(mark: tuple[float, float, str], x: Scale, y: Scale) -> list[Markup]:
-    """A ring around a point, a thin line down to its step, and a text on the side with room."""
+    """A ring around a point, a thin line down to its step, and a text on the side with room: at the foot of the line, or just above a low point."""
     step, value, text = mark
     left, top = x(step), y(value)
     on_right = left < (x.start + x.stop) / 2
-    below = top + 20 if top + 24 < y.start else top - 10
+    beside = y.start - 10 if top < (y.start + y.stop) / 2 else top - 10
     return [
         tag("line", x1=left, x2=left, y1=top + 5, y2=y.start, class_="mark"),
         tag("circle", cx=left, cy=top, r=4.5, class_="ring"),
-        tag("text", text, x=left + (8 if on_right else -8), y=below, class_="note", text_anchor="start" if on_right else "end"),
+        tag("text", text, x=left + (8 if on_right else -8), y=beside, class_="note", text_anchor="start" if on_right else "end"),
     ]

@@ -96,8 +96,22 @@ def coefficients(run: Run) -> dict[str, Any]:
         "groups": summary,
         "rows": leaves,
         "parameters": {name: wording.count(value) for name, value in parameters.items()},
+        "anchors": anchors(run.settings),
         "reason": run.notes.get("coefficients.json", ""),
     }
+
+
+def anchors(settings: Mapping[str, Any]) -> list[str]:
+    """What holds the parameters to their pretrained values, each with its strength; empty where nothing does."""
+    found = mapping(settings.get("anchor"))
+    unit, norm = found.get("ball_unit", "relative"), found.get("ball_norm", "l2")
+    told = {
+        "pull": "pull {} (L2-SP)",
+        "ball": f"ball of radius {{}}{' × |θ₀|' if unit == 'relative' else ''} ({norm} norm)",
+        "select": "selection {} (SPD)",
+        "mixout": "mixout {}",
+    }
+    return [text.format(wording.setting(found[name])) for name, text in told.items() if wording.is_finite(found.get(name)) and found[name] != 0]
 
 
 def _leaf(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +123,7 @@ def _leaf(row: Mapping[str, Any]) -> dict[str, Any]:
         "live": bool(row.get("live")),
         "moments": [wording.setting(moments.get(moment)) for moment in ("0%", "50%", "100%")],
         "weight_decay": wording.setting(row.get("weight_decay")),
-        "pull": wording.setting(row.get("pull")),
+        "anchor": wording.setting(row.get("anchor")),
     }
 
 
@@ -129,7 +143,7 @@ def _group(group: Mapping[str, Any]) -> dict[str, Any]:
         "live": "all" if group["live"] == group["parameters"] else wording.count(group["live"]) if group["live"] else "frozen",
         "moments": [_span([mapping(row.get("coefficient")).get(moment) for row in leaves]) for moment in ("0%", "50%", "100%")],
         "weight_decay": _span([row.get("weight_decay") for row in leaves]),
-        "pull": _span([row.get("pull") for row in leaves]),
+        "anchor": _span([row.get("anchor") for row in leaves]),
     }
 
 

@@ -55,7 +55,7 @@ def metric_names(records: Records, split: str) -> list[str]:
     )
 
 
-def loss_curves(records: Records) -> Markup:
+def loss_curves(records: Records, borders: Sequence[float] = ()) -> Markup:
     """Training loss (raw and smoothed) and validation loss."""
     train = points(records, "train", "loss")
     validation = points(records, "validation", "loss") or points(records, "validation", "log_loss")
@@ -64,10 +64,10 @@ def loss_curves(records: Records) -> Markup:
     if long:
         series.append(Series("training", smoothed(train), "var(--blue)", measured=False))
     series.append(Series("validation", validation, "var(--orange)"))
-    return line_chart([line for line in series if line.points], "Training and validation loss over steps", log=_wide([*train, *validation]))
+    return line_chart([line for line in series if line.points], "Training and validation loss over steps", log=_wide([*train, *validation]), borders=borders)
 
 
-def validation_curve(records: Records, name: str, best_step: Any = None) -> Markup:
+def validation_curve(records: Records, name: str, best_step: Any = None, borders: Sequence[float] = ()) -> Markup:
     """A validation metric with its best step marked: the run's own, or else the best value's."""
     values = points(records, "validation", name)
     finite = [point for point in values if math.isfinite(point[1])]
@@ -80,9 +80,9 @@ def validation_curve(records: Records, name: str, best_step: Any = None) -> Mark
     series = [Series("", values, "var(--orange)")]
     label = f"Validation {wording.title(name).lower()} over steps"
     if not share:
-        return line_chart(series, label, mark=mark)
-    ticks = _percent_ticks([value for _, value in finite])
-    return line_chart(series, label, form=wording.percent, ticks=ticks, floor=0.0, ceiling=1.0, mark=mark)
+        return line_chart(series, label, mark=mark, borders=borders)
+    ticks = percent_ticks([value for _, value in finite])
+    return line_chart(series, label, form=wording.percent, ticks=ticks, floor=0.0, ceiling=1.0, mark=mark, borders=borders)
 
 
 def learning_rate(records: Records) -> Markup:
@@ -98,13 +98,14 @@ def groups_of(records: Records, what: str, order: Sequence[str] = ()) -> list[st
     return known + [name for name in names if name not in known]
 
 
-def per_group(records: Records, what: str, order: Sequence[str] = ()) -> tuple[Markup, list[str]]:
+def per_group(records: Records, what: str, order: Sequence[str] = (), borders: Sequence[float] = ()) -> tuple[Markup, list[str]]:
     """One line per group, coloured by depth, and the groups that never moved (not drawn).
 
     Args:
-      records: of metrics.jsonl.
-      what: "travel", |x| / |theta0| of a group, or "update", its relative change in a step.
+      records: of metrics.jsonl; a group that starts to train later has its first value there.
+      what: "travel", |x| / |theta0| of a group; "update", its relative change in a step; "cosine", of that change with the displacement before it.
       order: every group of the model from the stem to the head.
+      borders: steps at which another phase of the run begins.
     """
     moving, still = {}, []
     for group in groups_of(records, what, order):
@@ -119,8 +120,13 @@ def per_group(records: Records, what: str, order: Sequence[str] = ()) -> tuple[M
         Series(group, values, depth_colour(places.index(group), len(places)), width=1.7, labelled=(len(moving) - 1 - index) % stride == 0)
         for index, (group, values) in enumerate(moving.items())
     ]
+    if not series:
+        return Markup(""), still
+    label = f"{what.capitalize()} of every group over steps"
+    if what == "cosine":
+        return line_chart(series, label, floor=-1.0, ceiling=1.0, borders=borders, reference=(0.0, "")), still
     log = _wide([point for values in moving.values() for point in values])
-    return line_chart(series, f"{what.capitalize()} of every group over steps", log=log, floor=None if log else 0.0) if series else Markup(""), still
+    return line_chart(series, label, log=log, floor=None if log else 0.0, borders=borders), still
 
 
 def _wide(values: Sequence[Point]) -> bool:
@@ -129,6 +135,7 @@ def _wide(values: Sequence[Point]) -> bool:
     return len(positive) > 1 and max(positive) / min(positive) > LOG_RATIO
 
 
-def _percent_ticks(values: Sequence[float]) -> Format:
+def percent_ticks(values: Sequence[float]) -> Format:
+    """How percentages on an axis are written: without decimals where they are far enough apart."""
     decimals = 0 if max(values) - min(values) > 0.03 else 1
     return lambda value: wording.percent(value, decimals)

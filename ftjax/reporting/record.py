@@ -23,6 +23,7 @@ JSON_FILES = {
     "data": "data.json",
     "load": "load.json",
     "coefficients": "coefficients.json",
+    "after": "after.json",
     "result": "result.json",
     "test": "evaluation/test.json",
 }
@@ -45,11 +46,22 @@ class Run:
     records: Mapping[str, np.ndarray]
     notes: Mapping[str, str]
     """File name -> why it is not in this report."""
+    after: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def status(self) -> str:
         """Of result.json, or "unfinished" where there is none."""
         return str(self.result.get("status", "unfinished"))
+
+    @property
+    def phases(self) -> list[Mapping[str, Any]]:
+        """The stretches of the run in which the same parameters train; one or none: always."""
+        return [found for phase in listing(self.coefficients.get("phases")) if (found := mapping(phase))]
+
+    @property
+    def borders(self) -> list[float]:
+        """Steps at which a phase begins, the first one's left out."""
+        return [phase["start"] for phase in self.phases[1:] if isinstance(phase.get("start"), int)]
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -175,22 +175,16 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
 
 def training(run: Run) -> dict[str, Any]:
     """The curves, each with a title and a caption; only those the log can draw."""
-    order = [str(group) for group in listing(run.coefficients.get("groups"))]
     metric = str(mapping(run.settings.get("evaluation")).get("metric") or "accuracy")
     if not plots.points(run.metrics, "validation", metric):
         metric = next((name for name in plots.metric_names(run.metrics, "validation") if wording.is_share(name)), metric)
-    travel, still = plots.per_group(run.metrics, "travel", order)
-    update, _ = plots.per_group(run.metrics, "update", order)
-    frozen = f" Never moved: {', '.join(still)}." if still else ""
     figures = [
-        ("Loss", "Mean over the examples of a batch; validation without augmentation.", plots.loss_curves(run.metrics)),
+        ("Loss", "Mean over the examples of a batch; validation without augmentation.", plots.loss_curves(run.metrics, run.borders)),
         (
             f"Validation {wording.title(metric).lower()}",
-            "Picks the checkpoint that is tested and exported.",
-            plots.validation_curve(run.metrics, metric, run.result.get("best_step")),
+            "Picks the best checkpoint.",
+            plots.validation_curve(run.metrics, metric, run.result.get("best_step"), run.borders),
         ),
-        ("Travel", f"How far each group is from its pretrained weights, |θ − θ₀| / |θ₀|.{frozen}", travel),
-        ("Update", "Relative change of each group's weights in one step.", update),
         (
             "Coefficient",
             "How far one step may move each group, relative to the learning rate; half way through the run.",

@@ -13,7 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ftjax.reporting import wording
+from ftjax.reporting import findings, wording
+from ftjax.reporting.record import mapping
 
 NUMERIC = re.compile(r"[-+]?[\d,.]+(?:e[-+]?\d+)?\s?%?|nan|-?inf")
 STATUS_STYLES = {"ok": "green", "interrupted": "yellow", "failed": "red"}
@@ -98,6 +99,8 @@ def summary(result: Mapping[str, Any], report: str | os.PathLike[str] | None = N
     parts.append(_metrics(result))
     if result.get("verdict"):
         parts.append(Text(f"\n{wording.printable(result['verdict'])}\n", style="bold"))
+    told = [findings.chosen(mapping(result.get("after"))), findings.forgetting(mapping(result.get("forgetting")))]
+    parts += [Text(wording.printable(line)) for line in told if line]
     parts += _footer(result, report)
     body = [part for part in parts if part is not None]
     heading = " ".join(word for word in (status, f"after {wording.count(result['steps'])} steps" if "steps" in result else "") if word)

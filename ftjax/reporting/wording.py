@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,33 @@ TITLES = {
     "probe": "Linear probe",
     "scratch": "From scratch",
 }
-METHODS = {"full": "Full fine-tuning", "probe": "Linear probe", "layer_decay": "Layer-wise decay", "partial": "Partial fine-tuning", "scratch": "From scratch"}
+METHODS = {
+    "full": "Full fine-tuning",
+    "probe": "Linear probe",
+    "lp_ft": "Linear probe, then fine-tuning (LP-FT)",
+    "layer_decay": "Layer-wise decay",
+    "discriminative": "Discriminative learning rates",
+    "gradual": "Gradual unfreezing",
+    "bitfit": "Biases only (BitFit)",
+    "norms": "Norms only",
+    "attention": "Attention only",
+    "partial": "Partial fine-tuning",
+    "auto_rgn": "Measured coefficients (Auto-RGN)",
+    "l2_sp": "Pulled home (L2-SP)",
+    "ball": "Kept in a ball (MARS-SP)",
+    "spd": "Selective projection decay (SPD)",
+    "mixout": "Mixout",
+    "scratch": "From scratch",
+}
+CANDIDATES = {
+    "best_checkpoint": "Best checkpoint",
+    "ema": "Exponential average (EMA)",
+    "swa": "Uniform average of the last steps (SWA)",
+    "uniform_soup": "Uniform soup",
+    "greedy_soup": "Greedy soup",
+}
+PARAMETRISED = re.compile(r"(wise_ft|lines)\(([-+.e\d]+)\)")
+"""Candidates with a share of the displacement in their name."""
 
 
 def title(name: str) -> str:
@@ -170,3 +197,17 @@ def printable(text: object) -> str:
 def method(name: Any) -> str:
     """`"full"` -> `"Full fine-tuning"`."""
     return METHODS.get(str(name)) or title(str(name))
+
+
+def candidate(name: Any) -> str:
+    """`"wise_ft(0.5)"` -> `"WiSE-FT at 0.5"`, `"ema"` -> `"Exponential average (EMA)"`."""
+    found = PARAMETRISED.fullmatch(str(name))
+    if found:
+        return f"{'WiSE-FT' if found[1] == 'wise_ft' else 'LiNeS'} at {found[2]}"
+    return CANDIDATES.get(str(name)) or title(str(name))
+
+
+def in_sentence(text: str) -> str:
+    """A heading inside a sentence: `"Best checkpoint"` -> `"best checkpoint"`; `"WiSE-FT"` and `"LiNeS"` stay."""
+    first = text.partition(" ")[0]
+    return text if any(letter.isupper() for letter in first[1:]) else text[:1].lower() + text[1:]

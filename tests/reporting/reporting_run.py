@@ -12,14 +12,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ftjax.config import CoefficientConfig, Config, DataConfig, ModelConfig, OptimizerConfig
+from ftjax.config import AnchorConfig, CoefficientConfig, Config, DataConfig, ModelConfig, OptimizerConfig
 from ftjax.files import write_json
 from ftjax.reporting import MetricsWriter
 
 GROUPS = ["stem", "block_0", "block_1", "block_2", "block_3", "norm", "head"]
 CLASSES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 STEPS = 500
-FILES = ("config.json", "data.json", "load.json", "coefficients.json", "metrics.jsonl", "result.json", "evaluation/test.json", "evaluation/test.npz")
+BORDER = 100
+"""Step at which the second phase begins: the body trains from here on."""
+FILES = (
+    "config.json",
+    "data.json",
+    "load.json",
+    "coefficients.json",
+    "metrics.jsonl",
+    "after.json",
+    "result.json",
+    "evaluation/test.json",
+    "evaluation/test.npz",
+)
 
 
 def thumbnail(number: int) -> str:
@@ -53,6 +65,7 @@ def config_json() -> dict[str, Any]:
         data=DataConfig(labels_per_class=20),
         model=ModelConfig(name="vit_digits", pretrained="builtin:digits"),
         coefficient=CoefficientConfig(layer_decay=0.75),
+        anchor=AnchorConfig(pull=0.01, ball=0.5),
         optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=0.05),
     )
     origins = {
@@ -138,18 +151,26 @@ def coefficients_json() -> dict[str, Any]:
                 "live": value > 0,
                 "coefficient": moments,
                 "weight_decay": 0.0 if vector else 0.05,
-                "pull": 0.0,
+                "anchor": 0.0 if vector or group == "head" else 1.0,
                 "parameters": math.prod(shape),
             }
         )
     total = sum(row["parameters"] for row in rows)
-    return {"rows": rows, "groups": GROUPS, "parameters": {"total": total, "live": sum(row["parameters"] for row in rows if row["live"])}}
+    live = sum(row["parameters"] for row in rows if row["live"])
+    head = sum(row["parameters"] for row in rows if row["group"] == "head")
+    phases = [
+        {"start": 0, "stop": BORDER, "live_parameters": head, "groups": ["head"]},
+        {"start": BORDER, "stop": STEPS, "live_parameters": live, "groups": GROUPS[1:]},
+    ]
+    return {"rows": rows, "groups": GROUPS, "parameters": {"total": total, "live": live}, "phases": phases}
 
 
 def write_metrics(folder: Path) -> None:
-    """A loss that falls, a validation accuracy with a best step before the last, travel that grows with depth, and one step that was not finite."""
+    """A loss that falls, a validation accuracy with a best step before the last, travel that grows with depth from each group's phase on, source examples that
+    are forgotten, and one step that was not finite."""
     noise = np.random.default_rng(0)
     with MetricsWriter(folder) as log:
+        log.write(0, "source", source_at(0.0))
         for step in range(10, STEPS + 1, 10):
             done = step / STEPS
             loss = 0.08 + 2.2 * math.exp(-7 * done) + 0.06 * float(noise.random())
@@ -165,13 +186,16 @@ def write_metrics(folder: Path) -> None:
                 },
             )
             travel = {
-                group: 0.0 if group == "stem" else 0.6 * 0.6 ** (len(GROUPS) - 1 - place) * (1 - math.exp(-3 * done)) for place, group in enumerate(GROUPS)
+                group: 0.0 if group == "stem" else 0.6 * 0.6 ** (len(GROUPS) - 1 - place) * (1 - math.exp(-3 * done))
+                for place, group in enumerate(GROUPS)
+                if step > BORDER or group == "head"
             }
             log.write(
                 step,
                 "travel",
                 {f"travel/{group}": value for group, value in travel.items()}
-                | {f"update/{group}": value * (1.02 - done) / 60 for group, value in travel.items()},
+                | {f"update/{group}": value * (1.02 - done) / 60 for group, value in travel.items()}
+                | {f"cosine/{group}": 0.0 if group == "stem" else 0.9 * math.exp(-4 * done) - 0.05 * GROUPS.index(group) * done for group in travel},
             )
             if step % 50 == 0:
                 log.write(
@@ -182,6 +206,28 @@ def write_metrics(folder: Path) -> None:
                         "loss": 0.19 + 1.9 * math.exp(-7 * done) + (0.02 if step > 400 else 0),
                     },
                 )
+                log.write(step, "source", source_at(max(0.0, done - BORDER / STEPS)))
+
+
+def source_at(done: float) -> dict[str, float]:
+    """What is left of the source examples."""
+    lost = 1 - math.exp(-3 * done)
+    return {"source_loss": 0.71 + 1.1 * lost, "source_accuracy": 0.82 - 0.24 * lost, "source_divergence": 0.9 * lost}
+
+
+def after_json() -> dict[str, Any]:
+    """A line that peaks inside, and weights between the pretrained ones and the best checkpoint that were chosen."""
+    curve = [
+        {"alpha": alpha, "distance": 0.15 * alpha, "accuracy": accuracy, "log_loss": 0.2}
+        for alpha, accuracy in ((0.0, 0.82), (0.25, 0.91), (0.5, 0.951), (0.75, 0.962), (1.0, 0.954))
+    ]
+    measured = [("best_checkpoint", 0.954, 0.15, []), *((f"wise_ft({p['alpha']:g})", p["accuracy"], p["distance"], []) for p in curve[:-1])]
+    measured += [("ema", 0.956, 0.13, []), ("greedy_soup", 0.955, 0.141, [400, 350])]
+    candidates = [
+        {"name": name, "value": value, "distance": distance, "metrics": {"accuracy": value, "log_loss": 0.2}, "steps": steps}
+        for name, value, distance, steps in measured
+    ]
+    return {"curve": curve, "candidates": candidates, "chosen": "wise_ft(0.75)"}
 
 
 def result_json(status: str = "ok") -> dict[str, Any]:
@@ -219,6 +265,8 @@ def result_json(status: str = "ok") -> dict[str, Any]:
         "input_wait_fraction": 0.021,
         "parameters": coefficients_json()["parameters"],
         "travel": dict.fromkeys(GROUPS, 0.1),
+        "after": {"candidates": after_json()["candidates"], "chosen": "wise_ft(0.75)"},
+        "forgetting": {"before": source_at(0.0), "after": source_at(0.6), "reference": "labels", "examples": 200},
         "warnings": ["1 file of the data could not be read and was left out (data.json names it)"],
         "versions": {"ftjax": "0.1.0", "jax": "0.10.2", "flax": "0.12.8", "python": "3.11.9", "device": "cpu × 1"},
     }
@@ -265,6 +313,7 @@ def write_run(folder: Path, classes: list[str] | None = None) -> Path:
         "data": data_json(classes),
         "load": load_json(),
         "coefficients": coefficients_json(),
+        "after": after_json(),
         "result": result_json(),
     }.items():
         write_json(folder / f"{name}.json", value)

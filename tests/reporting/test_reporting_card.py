@@ -28,7 +28,10 @@ def test_the_card_says_what_how_well_and_from_what():
         'predictions = ftjax.load("runs/x").predict(images)',
         f"Weights `builtin:digits` (ftjax safetensors), SHA-256 `{'4be1' * 16}`.",
         "| train | 200 |",
-        "Layer-wise decay, 500 steps, 32,000 examples, seed 0. 445,066 of 451,402 parameters were trained.",
+        "Layer-wise decay, 500 steps, 32,000 examples, seed 0. 445,066 of 451,402 parameters were trained."
+        " Anchored to the pretrained weights by pull 0.01 (L2-SP), ball of radius 0.5 × |θ₀| (l2 norm)."
+        " Weights: WiSE-FT at 0.75 rather than the best checkpoint (validation accuracy 96.2% instead of 95.4%). The best checkpoint is that of step 400.",
+        "- Forgetting: accuracy on 200 source examples 82.0% before, 62.0% after; divergence from the pretrained answers 0.751 nats.",
         "| `stem` | 6,336 | frozen | 0 | 0 | 0 |",
         "- 1 file of the data could not be read and was left out (data.json names it)",
         "ftjax 0.1.0, jax 0.10.2",
@@ -55,6 +58,11 @@ def test_weights_of_the_hub_are_the_base_model():
     config = config_json()
     config["config"]["model"]["pretrained"] = "hf://timm/vit_tiny"
     assert 'base_model: "timm/vit_tiny"' in card(result_json(), config=config)
+
+
+def test_the_best_checkpoint_is_named_where_nothing_was_better():
+    result = result_json() | {"after": {"candidates": [], "chosen": "best_checkpoint"}}
+    assert "The checkpoint of step 400 is the best on the validation split and is the one here." in card(result)
 
 
 def test_what_is_unknown_is_not_claimed():

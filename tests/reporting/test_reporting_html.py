@@ -13,6 +13,7 @@ from reporting_run import CLASSES, FILES, GROUPS, config_json, result_json, writ
 from ftjax.errors import CheckpointError
 from ftjax.files import read_json, write_json
 from ftjax.reporting import MetricsWriter, html, render
+from ftjax.reporting.plan_tables import flat_settings
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 LOADING = ("src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction", "background")
@@ -96,7 +97,8 @@ def test_a_good_run_shows_everything(run):
         "2 ignored in the file",
         "what the pretrained file holds",
         "jax 0.10.2",
-        "All 62 settings",
+        f"All {len(list(flat_settings(config_json()['config'])))} settings",
+        "Anchored to the pretrained weights by pull 0.01 (L2-SP), ball of radius 0.5 × |θ₀| (l2 norm)",
         "Calibration",
         "encoder/block_3/attention/query/kernel",
     ):
@@ -110,10 +112,14 @@ def test_every_plot_is_there(run):
     assert labels == [
         "Training and validation loss over steps",
         "Validation accuracy over steps",
-        "Travel of every group over steps",
-        "Update of every group over steps",
         "Fine-tuning coefficient of every group",
         "Learning rate over steps",
+        "Travel of every group over steps",
+        "Cosine of every group over steps",
+        "Update of every group over steps",
+        "Validation accuracy against distance from the pretrained weights",
+        "Source accuracy over steps",
+        "Source loss and divergence over steps",
         "Confusion matrix",
         "Reliability diagram: accuracy by confidence",
         "Examples of every class",

@@ -246,6 +246,17 @@ def test_the_summary_sets_the_result_beside_its_baselines():
     assert "Worth it." in lines
     assert "setup 2.1 s   compile 6.4 s   train 20 s   evaluate 3.2 s" in lines
     assert lines[-2] == "report: runs/x/report.html"
+    told = " ".join(lines)
+    assert "Weights: WiSE-FT at 0.75 rather than the best checkpoint (validation accuracy 96.2% instead of 95.4%)." in told
+    assert "Forgetting: accuracy on 200 source examples 82.0% before, 62.0% after; divergence from the pretrained answers 0.751 nats." in told
+
+
+def test_the_summary_is_silent_about_the_best_checkpoint_and_what_was_not_measured():
+    console = pipe(80)
+    result = {key: value for key, value in result_json().items() if key != "forgetting"} | {"after": {"candidates": [], "chosen": "best_checkpoint"}}
+    Progress("plain", 5, console).summary(result)
+    assert "Weights:" not in console.file.getvalue()
+    assert "Forgetting:" not in console.file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftjax.reporting import wording
+from ftjax.config import AfterConfig, Method
+from ftjax.reporting import findings, wording
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,62 @@ def test_an_interval_has_the_unit_of_its_metric():
 @pytest.mark.parametrize(("name", "less"), [("accuracy", False), ("log_loss", True), ("validation/ece", True), ("macro_f1", False)])
 def test_directions_are_known(name, less):
     assert wording.lower_is_better(name) is less
+
+
+def test_every_method_of_the_schema_has_a_name_for_people():
+    assert set(get_args(Method)) == set(wording.METHODS)
+    assert wording.method("lp_ft") == "Linear probe, then fine-tuning (LP-FT)"
+
+
+def test_every_candidate_of_the_schema_has_a_name_for_people():
+    annotation = get_type_hints(AfterConfig)["candidates"]
+    names = set(get_args(get_args(annotation)[0]))
+    assert names == (set(wording.CANDIDATES) - {"best_checkpoint"}) | {"wise_ft", "lines"}
+    assert wording.candidate("wise_ft(0.5)") == "WiSE-FT at 0.5"
+    assert wording.candidate("lines(0.25)") == "LiNeS at 0.25"
+    assert wording.candidate("ema") == "Exponential average (EMA)"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("Best checkpoint", "best checkpoint"), ("WiSE-FT at 0.5", "WiSE-FT at 0.5"), ("LiNeS at 1", "LiNeS at 1"), ("", "")]
+)
+def test_a_heading_inside_a_sentence_keeps_proper_names(text, expected):
+    assert wording.in_sentence(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ({}, ""),
+        ({"chosen": "best_checkpoint"}, ""),
+        ({"chosen": "ema", "candidates": "x"}, "Weights: exponential average (EMA) rather than the best checkpoint."),
+        (
+            {
+                "chosen": "swa",
+                "candidates": [{"name": name, "value": value, "metrics": {"log_loss": value}} for name, value in (("best_checkpoint", 0.5), ("swa", 0.4))],
+            },
+            "Weights: uniform average of the last steps (SWA) rather than the best checkpoint (validation log loss 0.400 instead of 0.500).",
+        ),
+    ],
+)
+def test_the_chosen_weights_are_named_where_they_are_not_the_best_checkpoint(after, expected):
+    assert findings.chosen(after) == expected
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ({}, ""),
+        ({"after": {"source_loss": 1.0}}, ""),
+        (
+            {"before": {"source_loss": 1.0}, "after": {"source_divergence": 0.25}},
+            "Forgetting: on the source examples the answers diverge from the pretrained ones by 0.250 nats.",
+        ),
+        (
+            {"before": {"source_accuracy": 0.8}, "after": {"source_accuracy": 0.5, "source_divergence": 0.0}, "examples": 1200},
+            "Forgetting: accuracy on 1,200 source examples 80.0% before, 50.0% after; divergence from the pretrained answers 0 nats.",
+        ),
+    ],
+)
+def test_forgetting_is_one_sentence(measured, expected):
+    assert findings.forgetting(measured) == expected
