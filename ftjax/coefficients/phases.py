@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,17 @@ class Phase:
     """Paths that train now or trained before: those that may differ from theta0."""
     cohorts: Mapping[str, int]
     """For each live path, the step at which it last became live: its moments and their bias correction begin there."""
+
+    def to_json(self, table: Table) -> dict[str, Any]:
+        """What `coefficients.json` says of it: its steps, how many parameters train in it, and the groups that hold them."""
+        rows = [row for row in table.rows if row.path in self.live]
+        groups = {row.group for row in rows}
+        return {
+            "start": self.start,
+            "stop": self.stop,
+            "live_parameters": sum(row.parameters for row in rows),
+            "groups": [group for group in table.groups if group in groups],
+        }
 
 
 def phases(table: Table, how: str = "structure") -> tuple[Phase, ...]:

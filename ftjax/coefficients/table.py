@@ -85,7 +85,7 @@ class Table:
         return {"rows": [_row_json(self, row) for row in self.rows], "groups": list(self.groups), "parameters": {"total": total, "live": live}}
 
     def lines(self) -> list[str]:
-        """The table as a person reads it: a title, one line per (group, coefficient), a sum."""
+        """The table as a person reads it: a title, one line per (group, coefficient), a sum, and what holds the anchored parameters if anything does."""
         cells: list[tuple[str, ...]] = [("group", "coefficient", "parameters", "arrays", "")]
         for group in self.groups:
             rows = [row for row in self.rows if row.group == group]
@@ -93,7 +93,7 @@ class Table:
             for text in dict.fromkeys(shown.values()):
                 same = [row for row in rows if shown[row.path] == text]
                 cells.append((group, text, f"{sum(row.parameters for row in same):,}", str(len(same)), "live" if same[0].live else "still"))
-        return [*_aligned(cells), _sum_line(self)]
+        return [*_aligned(cells), _sum_line(self), *_anchor_line(self)]
 
 
 def coefficient(row: Row, step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""] | float:
@@ -276,3 +276,10 @@ def _sum_line(table: Table) -> str:
     live = sum(row.parameters for row in table.rows if row.live)
     decayed = sum(row.parameters for row in table.rows if row.live and not is_zero(row.decay))
     return f"{total:,} parameters, {live:,} live ({live / total:.1%}), {decayed:,} of them with weight decay {table.hyper['weight_decay']:.3g}"
+
+
+def _anchor_line(table: Table) -> list[str]:
+    """The forces towards theta0 that are on, and how many parameters they hold; nothing where all are off."""
+    on = [f"{name} {value:.3g}" for name in ("pull", "ball", "select", "mixout") if (value := table.hyper.get(name, 0.0)) not in (0.0, math.inf)]
+    anchored = sum(row.parameters for row in table.rows if row.live and not is_zero(row.anchor))
+    return [f"{anchored:,} of them anchored by {', '.join(on)}"] if on else []

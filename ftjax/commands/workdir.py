@@ -147,7 +147,8 @@ class Workdir:
         files.write_json(self.folder / "request.json", configuration.to_mapping(asked))
         files.write_json(self.folder / "config.json", plan.resolved.to_json())
         files.write_json(self.folder / "data.json", plan.dataset.report)
-        files.write_json(self.folder / "coefficients.json", plan.table.to_json())
+        phases = [stage.phase.to_json(plan.table) for stage in plan.stages]
+        files.write_json(self.folder / "coefficients.json", plan.table.to_json() | {"phases": phases})
         if plan.load is not None:
             files.write_json(self.folder / "load.json", plan.load.to_json())
 

@@ -30,6 +30,13 @@ def test_a_body_that_waits_is_still_in_the_first_phase(law) -> None:
     assert {path: second.cohorts[path] for path in ("head/bias", "norm/scale")} == {"head/bias": 0, "norm/scale": 10}
 
 
+def test_a_phase_says_how_many_parameters_train_and_in_which_groups(law) -> None:
+    table = law(rules=(("group:head", 1.0), (".*", PROBE_FIRST))).table
+    first, second = (phase.to_json(table) for phase in phases(table))
+    assert first == {"start": 0, "stop": 10, "live_parameters": 8, "groups": ["head"]}
+    assert second == {"start": 10, "stop": 20, "live_parameters": 53, "groups": ["stem", "block_0", "block_1", "norm", "head"]}
+
+
 def test_arithmetic_keeps_one_phase_and_everybody_in_it(law) -> None:
     (one,) = phases(law(rules=(("group:head", 1.0), (".*", PROBE_FIRST))).table, "arithmetic")
     assert (one.start, one.stop, len(one.live)) == (0, 20, 9)

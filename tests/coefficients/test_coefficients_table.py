@@ -116,6 +116,13 @@ def test_the_printed_table_groups_what_moves_alike(law) -> None:
     ]
 
 
+def test_the_printed_table_says_what_holds_the_anchored_parameters(law) -> None:
+    anchored = law(anchor={"pull": 0.01, "ball": 0.5}).table
+    number = sum(row.parameters for row in anchored.rows if row.live and row.anchor)
+    assert anchored.lines()[-1] == f"{number:,} of them anchored by pull 0.01, ball 0.5"
+    assert "anchored" not in law().table.lines()[-1]
+
+
 def test_a_table_is_hashable_and_equal_to_itself_made_again(law) -> None:
     assert hash(law().table) == hash(law().table)
     assert law().table == law().table
