@@ -78,12 +78,14 @@ def _verdicts(found: Mapping[str, Any]) -> list[str]:
 
 def _controls(found: Mapping[str, Any]) -> list[str]:
     rows = _claim_table([claim for claim in found["claims"] if claim["control"] is not None])
-    text = ["", "## Negative controls", "", "The first two must be inconclusive: there is nothing to find. ", ""]
+    sentences = ["The same arm twice must be inconclusive: there is nothing to find. Decay towards zero must hold."]
     if found["identity"] is not None:
         same = "holds" if found["identity"] <= IDENTITY_BOUND else "is broken"
-        text[3] += f"That c = 0.1 on the body is a tenth of the learning rate (same head) is an identity; it {same}: no parameter differs by more than "
-        text[3] += f"{found['identity']:.1g} after the whole run."
-    return [*text, *rows]
+        sentences += [
+            f"That c = 0.1 on the body is a tenth of the learning rate (same head) is an identity; it {same}:",
+            f"no parameter differs by more than {found['identity']:.1g} after the whole run.",
+        ]
+    return ["", "## Negative controls", "", *sentences, "", *rows]
 
 
 def _claim_table(claims: list[Mapping[str, Any]]) -> list[str]:
@@ -100,6 +102,8 @@ def _arms(found: Mapping[str, Any]) -> list[str]:
     """Every arm at every learning rate."""
     settings = found["settings"]
     text = ["", "## Every arm at every learning rate", "", "Mean +- standard error over seeds; in brackets how many seeds' validation chose that rate.", ""]
+    text += ["| arm | differs from full fine-tuning in |", "|---|---|"]
+    text += [f"| {name} | {_differing(fields)} |" for name, fields in settings["arms"].items()] + [""]
     for experiment in settings["experiments"]:
         units = {arm: found["units"].get(f"{experiment['name']}/{arm}") for arm in experiment["arms"]}
         units = {arm: unit for arm, unit in units.items() if unit}
@@ -109,6 +113,13 @@ def _arms(found: Mapping[str, Any]) -> list[str]:
         text += ["| arm | measured | " + " | ".join(f"{rate:g}" for rate in settings["rates"]) + " |", "|---|---|" + "---|" * len(settings["rates"])]
         text += [row for arm, unit in units.items() for row in _arm_rows(arm, unit)] + [""]
     return text
+
+
+def _differing(fields: Mapping[str, Any]) -> str:
+    """`c: head 1, .* 0.1; pull 10`."""
+    parts = [f"{name} {value:.3g}" if isinstance(value, int | float) else f"{name} {value}" for name, value in fields.items() if name != "coefficient"]
+    groups = ", ".join(f"{pattern.replace('|', ' and ')} {c:g}".replace(".*", "the rest") for pattern, c in fields.get("coefficient", ()))
+    return "; ".join([*([f"c: {groups}"] if groups else []), *parts]) or "nothing"
 
 
 def _arm_rows(arm: str, unit: Mapping[str, Any]) -> list[str]:

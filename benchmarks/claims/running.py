@@ -5,6 +5,7 @@ A unit's file is named by a hash of all it depends on, so a run that was stopped
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -136,7 +137,13 @@ def settings(seeds: int, rates: tuple[float, ...]) -> dict[str, Any]:
         "model": {"family": spec.family, **spec.options},
         "parameters": sum(row.parameters for row in population.Population(STEPS).table.rows),
         "experiments": [_described(experiment) for experiment in EXPERIMENTS],
+        "arms": {arm.name: _differences(arm) for experiment in EXPERIMENTS for arm in experiment.arms},
     }
+
+
+def _differences(arm: Arm) -> dict[str, Any]:
+    """What the arm changes in full fine-tuning."""
+    return {name: value for name, value in dataclasses.asdict(arm).items() if name != "name" and value != getattr(arms.FULL, name)}
 
 
 def _described(experiment: Experiment) -> dict[str, Any]:

@@ -316,6 +316,8 @@ CLAIMS: tuple[Claim, ...] = (
         says="Weight decay towards zero changes nothing under made shifts (within 0.5)",
         terms=minus("shift/decay", "shift/full", "ood"),
         at_least=0.5,
+        tuned=None,
         kind="nothing",
+        control="holds",
     ),
 )

@@ -17,8 +17,8 @@ from ftjax.models import ModelSpec
 
 @pytest.fixture(scope="session")
 def network() -> models.Model:
-    """The claims' architecture with one head and two thin blocks."""
-    return models.build(ModelSpec("vit", {"patch": 4, "width": 8, "depth": 2, "heads": 1, "mlp_ratio": 1.0}, digits.CLASSES, (digits.SIDE, digits.SIDE)))
+    """The claims' architecture with one head and one thin block."""
+    return models.build(ModelSpec("vit", {"patch": 4, "width": 8, "depth": 1, "heads": 1, "mlp_ratio": 1.0}, digits.CLASSES, (digits.SIDE, digits.SIDE)))
 
 
 @pytest.fixture(scope="session")

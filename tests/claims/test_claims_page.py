@@ -47,6 +47,12 @@ def test_every_arm_and_rate_is_on_the_page(found):
     assert text.count("| layer_decay | id |") == 2
 
 
+def test_every_arm_says_how_it_differs_from_full_fine_tuning(found):
+    text = page.render(found)
+    lines = ("| full | nothing |", "| tenth | c: head 1, the rest 0.1 |", "| l2_sp | pull 10 |", "| lp_ft | rest 0.333 |", "| scratch | start scratch |")
+    assert all(line in text for line in lines)
+
+
 def test_controls_that_are_right_are_silent(found):
     for claim in found["claims"]:
         for one in claim["statements"]:

@@ -92,3 +92,28 @@ def test_json_keeps_what_was_judged():
     said = running.judged(claim, _two_arms(3.0), RATES)
     assert said["statements"][0].keys() == {"reading", "verdict", "at_least", "mean", "se", "t", "n", "positive"}
     assert dataclasses.asdict(claim)["says"] == said["says"]
+
+
+def test_a_unit_is_measured_once_and_read_back(tmp_path):
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return {"id": [[1.0, 2.0]]}
+
+    first = running._once(tmp_path / "key", "shift/full", measure)
+    assert running._once(tmp_path / "key", "shift/full", measure) == first
+    assert len(calls) == 1
+    running._once(tmp_path / "other", "shift/full", measure)
+    assert len(calls) == 2
+
+
+def test_another_seed_count_or_grid_is_another_measurement(shared_data, monkeypatch):
+    monkeypatch.setenv("FTJAX_SHARED_DATA", str(shared_data))
+    keys = {running._key(seeds, rates) for seeds in (4, 8) for rates in (RATES, RATES[:2])}
+    assert len(keys) == 4
+
+
+def test_only_the_experiments_that_a_claim_needs_are_run():
+    needed = running._needed([claim for claim in CLAIMS if claim.name == "tenfold"])
+    assert {experiment.name: arms for experiment, arms in needed.items()} == {"labels_60": ["full"], "labels_600": ["scratch"]}
