@@ -66,7 +66,7 @@ def _alpha(point: Mapping[str, Any], name: str, x: Scale, y: Scale) -> list[Mark
     said = f"{alpha} of the displacement, distance {wording.number(point['distance'])}: {wording.metric(name, point[name])}"
     return [
         tag("circle", tag("title", said), cx=across, cy=up, r=3.2, class_="point"),
-        tag("text", alpha, x=across, y=up - 9, class_="label ink", text_anchor="middle"),
+        tag("text", alpha, x=across, y=up - 11, class_="label ink", text_anchor="middle"),
     ]
 
 
