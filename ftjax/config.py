@@ -161,10 +161,12 @@ class OptimizerConfig:
     clip_norm: float | None = 1.0
     """Global norm of the live gradients above which they are scaled down; None: never."""
     beta1: float = 0.9
+    """Of the first moment; in a schedule-free run the weight of the average at the point of the gradient."""
     beta2: float = 0.999
+    """Of the second moment; adafactor's decay grows up to it."""
     epsilon: float = 1e-8
     momentum: float = 0.9
-    """sgd only."""
+    """sgd and muon (whose authors take 0.95)."""
     schedule_free: bool = False
     """Average instead of decay (Defazio et al. 2024): evaluate the running average; wants schedule="constant"."""
     sam: float | None = None

@@ -146,12 +146,32 @@ def check_used(config: Config) -> None:
 _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
     "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds")),
     "data.name": ("data.source", lambda config: config.data.source, ("tfds",)),
-    "optimizer.momentum": ("optimizer.name", lambda config: config.optimizer.name, ("sgd",)),
+    "optimizer.momentum": ("optimizer.name", lambda config: config.optimizer.name, ("sgd", "muon")),
     "optimizer.beta1": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon")),
-    "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon")),
+    "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon", "adafactor")),
     "optimizer.epsilon": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "muon")),
+    "coefficient.auto_every": ("coefficient.auto", lambda config: "rgn" if config.method == "auto_rgn" else config.coefficient.auto, ("rgn",)),
+    "coefficient.layer_decay_convention": ("coefficient.layer_decay", lambda config: _on(config, config.coefficient.layer_decay, _DECAYED), ("on",)),
+    "anchor.ball_norm": ("anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
+    "anchor.ball_unit": ("anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
+    "after.ema_decay": ("after.candidates", lambda config: _asked(config, "ema"), ("ema",)),
+    "after.swa_from": ("after.candidates", lambda config: _asked(config, "swa"), ("swa",)),
+    "after.soup": ("after.candidates", lambda config: _asked(config, "uniform_soup", "greedy_soup"), ("uniform_soup", "greedy_soup")),
+    "forgetting.examples": ("forgetting.path", lambda config: "off" if config.forgetting.path is None else "on", ("on",)),
 }
 """Keys that only some choices read: `key: (the key of the choice, the choice, who reads it)`."""
+
+_DECAYED = ("layer_decay", "discriminative")
+
+
+def _on(config: Config, value: float | None, methods: tuple[str, ...]) -> str:
+    """Whether a number is set, or will be by the method's recipe."""
+    return "off" if value is None and config.method not in methods else "on"
+
+
+def _asked(config: Config, *names: str) -> str:
+    """The first of these candidates that is asked for, or what is asked for instead."""
+    return next((name for name in names if name in config.after.candidates), ", ".join(config.after.candidates) or "empty")
 
 
 def differences(old: Config, new: Config) -> list[str]:

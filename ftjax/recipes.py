@@ -46,7 +46,7 @@ _EVERYTHING: Rules = ((".*", 1.0),)
 
 _LEARNING_RATE = {
     "full": (1e-4, "AdamW on a pretrained image model; transformers' examples use 2e-5 to 5e-5 for ViT-B, smaller models take more"),
-    "lp_ft": (1e-4, "as full: after the probe a small rate (Kumar et al. 2022); a new head has ten times as much"),
+    "lp_ft": (1e-4, "as full: after the probe a small rate (Kumar et al. 2022); the probe itself has thirty times as much"),
     "layer_decay": (5e-4, "with layer decay the body is slowed down, so the peak is higher (BEiT and MAE fine-tuning)"),
     "discriminative": (5e-4, "as layer_decay: the body is slowed down, so the peak is higher"),
     "gradual": (1e-4, "as full: in the end everything trains"),
@@ -71,7 +71,7 @@ _OPTIMIZER_FACTOR = {
     "adafactor": (1.0, "; the same for Adafactor, whose updates have about AdamW's size"),
 }
 
-_NEW_HEAD_FACTOR = ("full", "partial", "lp_ft", "gradual", "attention", "l2_sp", "ball", "spd", "mixout")
+_NEW_HEAD_FACTOR = ("full", "partial", "gradual", "attention", "l2_sp", "ball", "spd", "mixout")
 """Methods whose learning rate is the body's, so that a new head wants more; the others' is already the head's."""
 
 _SET_UNLESS_CHOSEN = ("optimizer.schedule", "coefficient.auto")
@@ -148,7 +148,7 @@ def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
     frozen = ("stem", *facts.blocks[: len(facts.blocks) // 2])
     made: dict[str, tuple[Callable[[], CoefficientConfig], str]] = {
         "probe": (tables.probe, "only the head trains"),
-        "lp_ft": (tables.lp_ft, "the head trains first, the body from a third of the run on (our pilot's share), at full rate after a ramp of 5%"),
+        "lp_ft": (tables.lp_ft, "the head trains first, at thirty times the rate, the body from a third of the run on (our pilot's share), at full rate after a ramp of 5%"),
         "layer_decay": (tables.layer_decay, "BEiT and MAE: 0.65 to 0.75, less decay for smaller models"),
         "discriminative": (tables.discriminative, "1 / 2.6: each group is 2.6 times slower than the one above (ULMFiT)"),
         "bitfit": (tables.bitfit, "biases and the head train"),

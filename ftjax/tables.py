@@ -22,13 +22,14 @@ def probe() -> CoefficientConfig:
     return _only()
 
 
-def lp_ft(border: Duration = "33%", ramp: Duration = "5%") -> CoefficientConfig:
-    """Linear probe, then everything: c = 1 on the head all along; elsewhere 0 until `border`, then a straight line to 1 that takes `ramp`.
+def lp_ft(border: Duration = "33%", ramp: Duration = "5%", probe: float = 30.0) -> CoefficientConfig:
+    """Linear probe, then everything: c = `probe` on the head and 0 elsewhere until `border`; then 1 on the head and a straight line to 1 that takes `ramp`.
 
     Kumar et al. 2022 (arXiv 2202.10054) train the probe to convergence and then everything at a small rate; a third of the run is our pilot's share.
-    The ramp is ours: Adam's moments of the body start at the border.
+    A probe converges at 10 to 100 times the rate of fine-tuning (MAE). The ramp is ours: Adam's moments of the body start at the border.
     """
-    return CoefficientConfig(rules=(_HEAD, (".*", ((border, 0.0), (add(border, ramp, "lp_ft"), 1.0)))))
+    head = (("0%", probe), (border, probe), (border, 1.0))
+    return CoefficientConfig(rules=(("group:head", head), (".*", ((border, 0.0), (add(border, ramp, "lp_ft"), 1.0)))))
 
 
 def bitfit() -> CoefficientConfig:

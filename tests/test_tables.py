@@ -85,13 +85,13 @@ def test_surgical_and_partial_without_a_group_say_what_to_write() -> None:
 def test_lp_ft_holds_the_body_until_the_border_and_ramps_to_one() -> None:
     table = table_of(tables.lp_ft("30%", "10%"))
     found = {step: at(table, step) for step in (0, 30, 35, 40, 99)}
-    assert {path: c for path, c in found[30].items() if c} == {"head/kernel": 1.0, "head/bias": 1.0}
+    assert {path: c for path, c in found[0].items() if c} == {"head/kernel": 30.0, "head/bias": 30.0}
     assert [found[step]["stem/patch/kernel"] for step in found] == pytest.approx([0, 0, 0.5, 1, 1])
-    assert {found[step]["head/kernel"] for step in found} == {1.0}
+    assert [found[step]["head/kernel"] for step in found] == [30.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_lp_ft_adds_durations_of_one_unit_only() -> None:
-    assert tables.lp_ft().rules == (("group:head", 1.0), (".*", (("33%", 0.0), ("38%", 1.0))))
+    assert tables.lp_ft().rules == (("group:head", (("0%", 30.0), ("33%", 30.0), ("33%", 1.0))), (".*", (("33%", 0.0), ("38%", 1.0))))
     assert add("33%", "0 steps") == "33%"
     with pytest.raises(ConfigError, match=r"^lp_ft: '1 epochs' and '5%' have different units; write both in 'epochs' or both in '%'$"):
         tables.lp_ft("1 epochs", "5%")

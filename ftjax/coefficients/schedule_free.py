@@ -109,5 +109,10 @@ def _clashes(config: Config, phases: int) -> tuple[tuple[bool, str, str], ...]:
             "parameters that start to train later",
             "the average would begin anew at every phase; set coefficient.phases='arithmetic' to keep the run in one program",
         ),
+        (
+            config.model.batch_statistics == "updated",
+            "model.batch_statistics='updated'",
+            "batch norm's statistics would be those of y and not of the average; use 'frozen'",
+        ),
         (bool(averages), f"after.candidates {averages}", "its weights are an average already; leave them out"),
     )

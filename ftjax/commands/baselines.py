@@ -10,6 +10,7 @@ import numpy as np
 
 from ftjax import configuration, evaluation
 from ftjax.config import Config
+from ftjax.coefficients.after import NEEDS_PRETRAINED
 from ftjax.configuration import Origin, Resolved
 from ftjax.evaluation import Records
 from ftjax.training.plan import Plan
@@ -25,8 +26,10 @@ REOPENED = (
     "optimizer.weight_decay",
     "coefficient.rules",
     "coefficient.layer_decay",
+    "coefficient.layer_decay_convention",
     "coefficient.unfreeze_every",
     "coefficient.auto",
+    "coefficient.auto_every",
     "coefficient.head_factor",
     "coefficient.decay_rules",
     "anchor.rules",
@@ -36,8 +39,8 @@ REOPENED = (
     "anchor.ball_unit",
     "anchor.select",
     "anchor.mixout",
-    "after.candidates",
     "forgetting.path",
+    "forgetting.examples",
 )
 """Keys that mean something else, or nothing, for a random start: they go back to the schema's default, and the scratch recipe fills those that are
 open. Data, batch size, duration and augmentation stay; so does the optimiser, and its schedule unless the method's recipe chose it."""
@@ -124,7 +127,9 @@ def from_scratch(resolved: Resolved) -> Resolved:
     default = dict(configuration.keys(Config()))
     by_method = [key for key in ("optimizer.schedule",) if resolved.origins.get(key, ("default", ""))[0] == "recipe"]
     opened: dict[str, Any] = {key: default[key] for key in (*REOPENED, *by_method)} | {"model.head": "new"}
-    changed = opened | {"method": "scratch", "evaluation.baselines": (), "report.tensorboard": False}
+    # Averages and soups help a random start too; what goes back towards pretrained weights has nowhere to go.
+    candidates = tuple(name for name in resolved.config.after.candidates if name not in NEEDS_PRETRAINED)
+    changed = opened | {"method": "scratch", "after.candidates": candidates, "evaluation.baselines": (), "report.tensorboard": False}
     config = configuration.replace(resolved.config, changed)
     origins: dict[str, tuple[Origin, str]] = dict.fromkeys(changed, ("recipe", "the scratch baseline of this run"))
     return Resolved(config, dict(resolved.origins) | origins)
