@@ -210,9 +210,9 @@ def test_ulmfits_schedule_leaves_schedule_free_alone() -> None:
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "scratch"])
 def test_the_scratch_baseline_of_any_run_is_a_plain_scratch_run(method: Method) -> None:
-    """The same budget and data; nothing is left of the method, its anchor or what is done afterwards."""
-    plain = filled(Config(method="scratch"))
-    run = filled(Config(method=method), {"after.candidates": "('ema',)", "anchor.ball": "0.5", "anchor.ball_norm": "mars"})
+    """The same budget, data and averages; nothing is left of the method, its anchor or the way back to pretrained weights."""
+    plain = filled(Config(method="scratch"), {"after.candidates": "('ema',)"})
+    run = filled(Config(method=method), {"after.candidates": "('ema', 'wise_ft')", "anchor.ball": "0.5", "anchor.ball_norm": "mars"})
     baseline = recipes.fill(from_scratch(run), facts())
     same = {"train.batch_size", "train.duration", "train.evaluate_every", "model.head", "evaluation.baselines"}
     keys = [key for key, _ in configuration.keys(Config()) if key not in same and key.split(".")[0] in ("optimizer", "coefficient", "anchor", "after", "model")]
