@@ -20,7 +20,8 @@ replicates at toy scale; where it does not, a paper about large models is not wr
   another scanner.
 - **Every arm is tuned alike**: {steps} steps of {batch}, the same {rates} peak learning rates ({grid}). *tuned*: each seed takes the rate that
   its 300 validation examples, from the training distribution, like best, and reports on test. *averaged*: the mean over {span}, fixed
-  beforehand; above them plain fine-tuning is destroyed and an average would flatter every method.
+  beforehand; above them plain fine-tuning is destroyed and an average would flatter every method. The average also counts rates that are too low for
+  an arm that trains little (a last layer, a probe): read it beside the table of all rates below.
 - **Every effect is a difference between arms of the same seed**, in points of test accuracy: mean +- standard error over seeds. Promises were
   fixed before measuring.
 - *holds*: the mean keeps the promise and is 4 standard errors above zero. *refuted*: it is 4 standard errors below zero, or the promise lies
@@ -94,8 +95,14 @@ def _claim_table(claims: list[Mapping[str, Any]]) -> list[str]:
         for one in claim["statements"]:
             promise = f"within {one['at_least']:g}" if claim["kind"] == "nothing" else f"at least {one['at_least']:g}"
             measured = (promise, _amount(one), f"{one['t']:.1f}", f"{one['positive']} of {one['n']}", f"**{one['verdict']}**")
-            table.append("| " + " | ".join((claim["says"], claim["paper"], one["reading"], *measured)) + " |")
+            table.append("| " + " | ".join((claim["says"], claim["paper"], _reading(claim, one), *measured)) + " |")
     return table
+
+
+def _reading(claim: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+    """ "at 0.01" where an average is over a single learning rate."""
+    alone = one["reading"] == "averaged" and len(claim["over"]) == 1
+    return f"at {claim['over'][0]:g}" if alone else one["reading"]
 
 
 def _arms(found: Mapping[str, Any]) -> list[str]:

@@ -109,7 +109,8 @@ def judged(claim: Claim, values: statements.Measured, rates: tuple[float, ...]) 
         }
         for one in statements.judge(claim, values, rates)
     ]
-    return {"name": claim.name, "paper": claim.paper, "says": claim.says, "kind": claim.kind, "control": claim.control, "statements": said}
+    facts = {"name": claim.name, "paper": claim.paper, "says": claim.says, "kind": claim.kind, "control": claim.control}
+    return facts | {"over": list(claim.over), "statements": said}
 
 
 def _once(folder: Path, name: str, measure: Callable[[], Any]) -> Unit:

@@ -79,7 +79,7 @@ def judge(claim: Claim, measured: Measured, rates: tuple[float, ...]) -> tuple[S
         return (Statement("averaged", found, claim.at_least, verdicts.gain(found, claim.at_least, claim.t)),)
     statements = []
     for reading, promise in (("tuned", claim.tuned), ("averaged", claim.at_least)):
-        if promise is None:
+        if promise is None or (reading == "averaged" and not set(claim.over) & set(rates)):
             continue
         pick = tuned if reading == "tuned" else (lambda unit, name: averaged(unit, name, rates, claim.over))
         values = sum(weight * np.asarray(pick(measured[unit], measurement)) for weight, unit, measurement in claim.terms)

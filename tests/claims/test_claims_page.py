@@ -41,6 +41,11 @@ def test_the_page_says_at_what_scale(found):
     assert "No paper's number is printed beside ours." in text
 
 
+def test_a_claim_about_one_rate_names_it(found):
+    rows = [line for line in page.render(found).splitlines() if line.startswith("| Of a hot run")]
+    assert [row.split(" | ")[2] for row in rows] == ["at 0.01"]
+
+
 def test_every_arm_and_rate_is_on_the_page(found):
     text = page.render(found)
     assert all(f"### {experiment['name']}: " in text for experiment in found["settings"]["experiments"])

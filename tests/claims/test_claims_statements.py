@@ -87,6 +87,12 @@ def test_a_claim_about_one_rate_reads_that_rate():
     assert (only.reading, only.effect.mean) == ("averaged", pytest.approx(1e-2))
 
 
+def test_a_grid_without_the_claims_rates_makes_no_average():
+    claim = Claim(name="", paper="", says="", terms=((1.0, "a", "id"),), over=(1e-2,), tuned=0.0)
+    measured = {"a": {"id": [[1.0, 2.0]], "validation": [[0.0, 0.0]]}}
+    assert [one.reading for one in statements.judge(claim, measured, (1e-3,))] == ["tuned"]
+
+
 def test_json_keeps_what_was_judged():
     claim = next(claim for claim in CLAIMS if claim.name == "lp_ft_ood")
     said = running.judged(claim, _two_arms(3.0), RATES)
