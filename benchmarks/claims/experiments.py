@@ -126,7 +126,16 @@ def measure(people: population.Population, experiment: Experiment, arm: Arm, pre
         suffix = "" if alpha == 1 else f"@{alpha:g}"
         for name, members in prepared.sets.items():
             found[name + suffix] = np.mean([people.evaluate(trained.params, starts, alpha, one) for one in members], axis=0)
+    if experiment.curve:
+        found |= _at_best(found, tuple(prepared.sets))
     return {name: [[round(float(value), 5) for value in row] for row in values] for name, values in found.items()}
+
+
+def _at_best(found: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """`@best`: the measurements where validation likes the curve's interior best, for each rate and seed."""
+    inside = ALPHAS[1:]
+    choice = np.argmax(np.stack([found[f"validation@{alpha:g}"] for alpha in inside]), axis=0)[None]
+    return {f"{name}@best": np.take_along_axis(np.stack([found[f"{name}@{alpha:g}"] for alpha in inside]), choice, axis=0)[0] for name in names}
 
 
 def identity(people: population.Population, prepared: Prepared, rates: tuple[float, ...]) -> list[list[float]]:

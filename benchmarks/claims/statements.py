@@ -275,6 +275,20 @@ CLAIMS: tuple[Claim, ...] = (
         tuned=0.0,
     ),
     Claim(
+        name="wise_chosen_kept",
+        paper=_WISE,
+        says="A share of the displacement (a quarter, half, three quarters) chosen on validation keeps more of what pretraining knew than all of it",
+        terms=((1.0, "wise/full", "kept@best"), (-1.0, "wise/full", "kept")),
+    ),
+    Claim(
+        name="wise_chosen_id",
+        paper=_WISE,
+        says="and costs nothing on the task itself",
+        terms=((1.0, "wise/full", "id@best"), (-1.0, "wise/full", "id")),
+        at_least=0.0,
+        tuned=0.0,
+    ),
+    Claim(
         name="wise_hot_kept",
         paper=_WISE,
         says="Of a hot run (rate 0.01), half of the displacement keeps more of what pretraining knew",

@@ -33,7 +33,7 @@ def made_up(rates: int, seeds: int):
     found = {}
     for experiment in EXPERIMENTS:
         names = ["validation", "id", *(name for name, _ in experiment.shifted)]
-        names += [f"{name}@{alpha:g}" for name in list(names) for alpha in (0, 0.25, 0.5, 0.75) if experiment.curve]
+        names += [f"{name}@{alpha}" for name in list(names) for alpha in ("0", "0.25", "0.5", "0.75", "best") if experiment.curve]
         for arm in experiment.arms:
             fall = np.arange(rates)[:, None]
             unit = {name: (80 - 5 * fall + random.normal(0, 1, (rates, seeds))).tolist() for name in names}

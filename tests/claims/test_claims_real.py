@@ -9,7 +9,7 @@ from benchmarks.claims.statements import CLAIMS
 @pytest.mark.slow
 def test_fine_tuning_beats_training_from_scratch_with_20_labels(shared_data, tmp_path, monkeypatch):
     monkeypatch.setenv("FTJAX_SHARED_DATA", str(shared_data))
-    monkeypatch.setattr(pretraining, "STEPS", 500)
+    monkeypatch.setattr(pretraining, "STEPS", 1000)
     claim = next(claim for claim in CLAIMS if claim.name == "scratch_20")
     found = running.run([claim], 4, tmp_path, (1e-3, 3e-3), lambda line: None)
     verdicts = {one["reading"]: one["verdict"] for one in found["claims"][0]["statements"]}

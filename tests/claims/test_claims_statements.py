@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from claims_parts import made_up
 
-from benchmarks.claims import running, statements
+from benchmarks.claims import experiments, running, statements
 from benchmarks.claims.experiments import EXPERIMENTS, RATES, SPAN
 from benchmarks.claims.statements import CLAIMS, Claim
 
@@ -36,6 +36,16 @@ def test_tuned_takes_the_rate_that_the_seeds_own_validation_likes():
 def test_on_wise_fts_curve_validation_is_read_at_the_same_share():
     unit = {"validation": [[9.0], [1.0]], "validation@0.5": [[1.0], [9.0]], "id@0.5": [[10.0], [20.0]]}
     assert statements.tuned(unit, "id@0.5").tolist() == [20.0]
+
+
+def test_the_best_share_is_chosen_on_validation_from_the_inside_of_the_curve():
+    shares = ("0", "0.25", "0.5", "0.75")
+    found = {f"validation@{share}": np.array([[value]]) for share, value in zip(shares, (99.0, 50.0, 70.0, 60.0))}
+    found |= {f"id@{share}": np.array([[value]]) for share, value in zip(shares, (1.0, 2.0, 3.0, 4.0))}
+    assert {name: values.tolist() for name, values in experiments._at_best(found, ("validation", "id")).items()} == {
+        "validation@best": [[70.0]],
+        "id@best": [[3.0]],
+    }
 
 
 def test_averaged_leaves_the_destructive_rates_out():
