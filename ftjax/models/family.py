@@ -40,6 +40,8 @@ class Family:
     Attributes:
       name: as in `ModelSpec.family`.
       options: every option with its default.
+      variants: options of relatives that came later, with their defaults; a spec holds them only where they differ, so the specs (and files)
+        made before are the same as ever.
       module: `module(spec=, compute=)` is a Linen module with `__call__(images, train, head)`; `head=False` stops at what the head sees.
         Its parameters are `stem/...`, `encoder/block_i/...`, then one collection per later stage, then `head/...`.
       groups: the depth order of a spec, from the input to the head, named as the parameters are.
@@ -55,20 +57,23 @@ class Family:
     complete: Callable[[dict[str, Option]], dict[str, Option]] = dict
     check: Callable[[ModelSpec], None] = _accept
     partition_spec: Callable[[str, tuple[int, ...]], PartitionSpec] = _replicated
+    variants: Options = dataclasses.field(default_factory=dict)
 
     def resolve(self, spec: ModelSpec) -> ModelSpec:
-        """`spec` with every option present, checked.
+        """`spec` with every option present (variants only where they differ from their default), checked.
 
         Raises:
           ConfigError: an option is unknown, of a wrong type or impossible, or the number of classes or pixels is not positive.
         """
+        known = {**self.options, **self.variants}
         for option, value in spec.options.items():
-            if option not in self.options:
-                raise ConfigError(f"{self.name}: unknown option {option!r}; {did_you_mean(option, self.options)}")
-            _check_type(self.name, option, value, self.options[option])
+            if option not in known:
+                raise ConfigError(f"{self.name}: unknown option {option!r}; {did_you_mean(option, known)}")
+            _check_type(self.name, option, value, known[option])
         if spec.num_classes < 1 or min(spec.image_size) < 1:
             raise ConfigError(f"{self.name}: num_classes {spec.num_classes} and image_size {spec.image_size} must be positive")
-        spec = dataclasses.replace(spec, options=self.complete({**self.options, **spec.options}), image_size=tuple(spec.image_size))
+        given = {option: value for option, value in spec.options.items() if option in self.options or value != self.variants[option]}
+        spec = dataclasses.replace(spec, options=self.complete({**self.options, **given}), image_size=tuple(spec.image_size))
         self.check(spec)
         return spec
 

@@ -71,6 +71,16 @@ class LayerNorm(nn.Module):
         return layers.layer_norm(x, self.param("scale", ones, (width,)), self.param("bias", zeros, (width,)), self.epsilon, self.compute.precision)
 
 
+class LayerScale(nn.Module):
+    """x scale, a learned factor for each channel of a residual branch (Touvron et al. 2021, CaiT), which starts at `initial`."""
+
+    initial: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return x * layers.last_axis(self.param("scale", nn.initializers.constant(self.initial), (x.shape[-1],)), x)
+
+
 class BatchNorm(nn.Module):
     """Batch norm (Ioffe and Szegedy 2015) as one affine map: x a + b with a = scale / sqrt(var + epsilon), b = bias - mean a.
 

@@ -29,6 +29,8 @@ class Selection:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Names of the pretrained head's classes, where the file knows them."""
+        if self.recognised is not None and self.recognised.classes is not None:
+            return self.recognised.classes
         if self.source is None or self.source.metadata.get("format") != "ftjax" or "classes" not in self.source.metadata:
             return None
         try:
@@ -56,14 +58,14 @@ def select(config: Config) -> Selection:
         return _from_zoo(config)
     source = weights.open_weights(pretrained)
     recognised = weights.recognise(source)
-    known = _named_like(recognised.family, recognised.options)
+    known = _named_like(recognised)
     if name is not None and name not in known:
         spec, _ = models.named(name, 1)
         held = " or ".join(known) or f"{recognised.family} {recognised.options}"
         raise ConfigError(
             f"{source.location} holds {held}, model.name={name!r} is {spec.family} {spec.options}; leave model.name open to take what the file holds"
         )
-    image_size = config.model.image_size or recognised.image_size
+    image_size = config.model.image_size or recognised.input_size or recognised.image_size
     held_input = InputSpec.from_json(recognised.input) if recognised.input else None
     input_spec = held_input or (models.named(known[0], 1)[1] if known else PLAIN_INPUT)
     kept = None if config.method == "scratch" else source
@@ -82,8 +84,9 @@ def _from_zoo(config: Config) -> Selection:
     return Selection(spec.family, spec.options, spec.image_size, input_spec, None, None)
 
 
-def _named_like(family: str, options: Mapping) -> list[str]:
+def _named_like(recognised: weights.Recognised) -> list[str]:
     """Names of the zoo's models with this architecture."""
-    held = models.build(ModelSpec(family, options, 1, (224, 224))).spec.options
+    family = recognised.family
+    held = models.build(ModelSpec(family, recognised.options, 1, recognised.image_size)).spec.options
     specs = {name: models.named(name, 1)[0] for name in models.names()}
     return [name for name, spec in specs.items() if spec.family == family and dict(spec.options) == dict(held)]

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from ftjax.errors import WeightsError
 from ftjax.weights.maps.base import Conversion
-from ftjax.weights.resize import Grid, resize_positions
 from ftjax.weights.source import Source
 
 Action = Literal["loaded", "converted", "resized", "initialised"]
@@ -35,13 +34,13 @@ class LoadRow:
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """How one leaf is made from its tensor: change the layout, perhaps resize from one grid to another, change the type."""
+    """How one leaf is made from its tensor: change the layout, perhaps resize (to another grid of patches), change the type."""
 
     source: str
     conversion: Conversion
     shape: tuple[int, ...]
     dtype: np.dtype
-    grids: tuple[Grid, Grid] | None = None
+    resize: Callable[[np.ndarray], np.ndarray] | None = None
 
     def read(self, source: Source) -> np.ndarray:
         """The leaf's values.
@@ -50,8 +49,8 @@ class Transfer:
           WeightsError: the tensor cannot be read, or holds a number that is not finite in the leaf's type.
         """
         array = self.conversion.apply(source.tensors[self.source])
-        if self.grids is not None:
-            array = resize_positions(array, *self.grids)
+        if self.resize is not None:
+            array = self.resize(array)
         with np.errstate(over="ignore"):
             array = np.ascontiguousarray(array, dtype=self.dtype)
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))

@@ -5,12 +5,14 @@ A file's format is told by its first bytes, not by its suffix; a directory's by 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import zipfile
 from pathlib import Path
 
 from ftjax.errors import WeightsError, did_you_mean
 from ftjax.weights.readers.flax_msgpack import read_flax_msgpack
+from ftjax.weights.readers.hf_config import read_settings
 from ftjax.weights.readers.hub import download
 from ftjax.weights.readers.npz import read_npz
 from ftjax.weights.readers.orbax import is_orbax, read_orbax, steps_below
@@ -27,8 +29,8 @@ def open_weights(path: str) -> Source:
     """Open weights of any known format; tensors are read when they are asked for.
 
     Args:
-      path: `builtin:NAME`, `hf://owner/name[@revision]`, a file, or a directory (safetensors with or without shards, Orbax,
-        a run of ftjax, or any directory with a single file of weights).
+      path: `builtin:NAME`, `hf://owner/name[@revision]`, a file, or a directory (Hugging Face's with `config.json`, safetensors with or
+        without shards, Orbax, a run of ftjax, or any directory with a single file of weights).
 
     Raises:
       WeightsError: there is nothing there, or it is not (or not safely) readable as weights.
@@ -114,14 +116,26 @@ def _zip_kind(path: Path) -> str:
 
 
 def _open_directory(folder: Path, location: str) -> Source:
-    """The one set of weights in a folder."""
-    for inner in (folder / "model.safetensors", folder / "weights.safetensors", folder / "model" / "weights.safetensors"):
-        if inner.is_file():
-            return _open_file(inner, location)
+    """The one set of weights in a folder, with the settings that `transformers` wrote beside it."""
+    inner = folder / "model.safetensors"
     indices = sorted(folder.glob("*.safetensors.index.json"))
+    if inner.is_file():
+        return dataclasses.replace(_open_file(inner, location), settings=read_settings(folder))
     if len(indices) == 1:
         tensors, metadata, files = read_sharded(folder, indices[0])
-        return Source(LazyTensors(tensors), "safetensors", location, digest(files, folder), metadata)
+        return Source(LazyTensors(tensors), "safetensors", location, digest(files, folder), metadata, read_settings(folder))
+    return _open_other(folder, location)
+
+
+def _open_other(folder: Path, location: str) -> Source:
+    """A run of ftjax, an Orbax checkpoint, or the only file of weights.
+
+    Raises:
+      WeightsError: there is none, or more than one.
+    """
+    for inner in (folder / "weights.safetensors", folder / "model" / "weights.safetensors"):
+        if inner.is_file():
+            return _open_file(inner, location)
     if is_orbax(folder):
         tensors, metadata, files = read_orbax(folder)
         return Source(LazyTensors(tensors), "orbax", location, digest(files, folder), metadata)

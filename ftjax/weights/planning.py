@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -126,8 +126,10 @@ def _fit(case: _Case, entry: Entry, shape: tuple[int, ...], dtype: np.dtype) -> 
         if isinstance(grids, str):
             return grids
         if grids[0] != grids[1]:
-            why = f"bicubic from {grids[0][0]}x{grids[0][1]} to {grids[1][0]}x{grids[1][1]} patches, class token kept"
-            return LoadRow(entry.target, shape, entry.source, stored, "resized", why), dataclasses.replace(transfer, grids=grids)
+            tokens = _tokens(case)
+            kept = "class token kept" if tokens == 1 else "class and distillation token kept"
+            why = f"bicubic from {grids[0][0]}x{grids[0][1]} to {grids[1][0]}x{grids[1][1]} patches, {kept}"
+            return LoadRow(entry.target, shape, entry.source, stored, "resized", why), dataclasses.replace(transfer, resize=_resize(case, *grids))
     if found == shape:
         reasons = [reason for reason in (entry.conversion.name, f"{kind} -> {dtype}" if kind != dtype else "") if reason]
         return LoadRow(entry.target, shape, entry.source, stored, "converted" if reasons else "loaded", ", ".join(reasons)), transfer
@@ -147,18 +149,29 @@ def _converted_shape(entry: Entry, stored: tuple[int, ...]) -> tuple[int, ...] |
 
 def _grids(case: _Case, found: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Grid, Grid] | str:
     """Rows and columns of patches in the file and in the model, or what is wrong with them."""
-    patch = int(case.recognised.options["patch"])
+    patch, tokens = int(case.recognised.options["patch"]), _tokens(case)
     old = (case.recognised.image_size[0] // patch, case.recognised.image_size[1] // patch)
     if case.image_size is not None:
         new = (case.image_size[0] // patch, case.image_size[1] // patch)
     elif shape == found:
         new = old
     else:
-        new = (math.isqrt(shape[1] - 1),) * 2
+        new = (math.isqrt(shape[1] - tokens),) * 2
     for (height, width), positions, where in ((old, found[1], "the file"), (new, shape[1], "the model")):
-        if height * width + 1 != positions:
-            return f"{POSITION}: a grid of {height}x{width} patches and a class token do not make the {positions} positions of {where}; give image_size"
+        if height * width + tokens != positions:
+            others = "a class token" if tokens == 1 else "two tokens"
+            return f"{POSITION}: a grid of {height}x{width} patches and {others} do not make the {positions} positions of {where}; give image_size"
     return old, new
+
+
+def _resize(case: _Case, old: Grid, new: Grid) -> Callable[[np.ndarray], np.ndarray]:
+    resize, tokens = case.name_map.resize, _tokens(case)
+    return lambda table: resize(table, old, new, tokens)
+
+
+def _tokens(case: _Case) -> int:
+    """How many tokens come before the patches: the class token, and DeiT's for distillation."""
+    return 2 if case.recognised.options.get("distillation") else 1
 
 
 def _account(case: _Case, entries: Iterable[Entry], target: Target, used: set[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
@@ -205,6 +218,8 @@ def describe(target: Target) -> str:
     'a vit of 1 blocks, patch 16, width 192'
     """
     blocks = len({path.split("/")[1] for path in target if path.startswith("encoder/block_")})
+    if "stem/patch/kernel" in target and "stem/norm/scale" in target:
+        return f"a convnext of {blocks} blocks, stem {list(target['stem/patch/kernel'][0])}"
     if "stem/patch/kernel" in target:
         patch = target["stem/patch/kernel"][0]
         return f"a vit of {blocks} blocks, patch {patch[0]}, width {patch[-1]}"

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,7 @@ class Source:
       location: what the user asked for.
       sha256: of the file; of the sorted list of files and their digests where there are several.
       metadata: the texts that came with the tensors.
+      settings: `config.json` and `preprocessor_config.json` where `transformers` wrote them beside the tensors, by the name of the file.
     """
 
     tensors: LazyTensors
@@ -79,6 +81,7 @@ class Source:
     location: str
     sha256: str
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def file_digest(path: Path) -> str:

@@ -1,5 +1,7 @@
 """One table per kind of file that says which of its tensors becomes which leaf of a model."""
 
+from ftjax.weights.maps.hf_conv import HF_CONVNEXT, HF_RESNET
+from ftjax.weights.maps.hf_vit import HF_VITS
 from ftjax.weights.maps.mobilenet_keras import KERAS_MOBILENET_V2
 from ftjax.weights.maps.native import NATIVE
 from ftjax.weights.maps.resnet_flax import FLAX_PREACT_RESNET, FLAX_RESNET
@@ -19,6 +21,9 @@ NAME_MAPS = {
         FLAX_RESNET,
         FLAX_PREACT_RESNET,
         KERAS_MOBILENET_V2,
+        *HF_VITS.values(),
+        HF_CONVNEXT,
+        HF_RESNET,
     )
 }
 """Every table by its name, in the order in which a file is tried."""

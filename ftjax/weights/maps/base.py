@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ftjax.weights.resize import Grid, resize_positions
 from ftjax.weights.source import Source
 
 
@@ -62,6 +63,8 @@ class Recognised:
       name_map: which table translates the names.
       input: the `InputSpec` as JSON; None when nothing is known.
       why: what was inferred rather than read.
+      classes: names of the head's classes, where the file has them.
+      input_size: height and width that pictures are given to the model in, where these are not the ones of the weights.
     """
 
     family: str
@@ -71,6 +74,8 @@ class Recognised:
     name_map: str
     input: dict[str, Any] | None
     why: str = ""
+    classes: tuple[str, ...] | None = None
+    input_size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +88,7 @@ class NameMap:
       table: the lines, for the options recognised; None: names are already ours.
       normalise: the name as the table writes it (a prefix stripped, stages and blocks counted through).
       ignored: `(pattern of whole names, why)` of tensors that have no place in a model.
+      resize: how the original library brings positions to another grid.
     """
 
     name: str
@@ -90,6 +96,7 @@ class NameMap:
     table: Callable[[Recognised], tuple[Line, ...]] | None
     normalise: Callable[[str, Recognised], str] = lambda name, recognised: name
     ignored: tuple[tuple[str, str], ...] = ()
+    resize: Callable[[np.ndarray, Grid, Grid, int], np.ndarray] = resize_positions
 
     def entries(self, names: Iterable[str], recognised: Recognised) -> tuple[Entry, ...]:
         """What becomes of each tensor; a fused tensor has several entries, an unknown one none."""

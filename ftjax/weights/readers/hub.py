@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftjax.errors import WeightsError
 
-WANTED = ("*.safetensors", "*.safetensors.index.json", "*.npz", "*.msgpack")
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.npz", "*.msgpack", "config.json", "preprocessor_config.json")
 """Never pickles: a repository that has only those is refused as one without weights."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,20 @@ def read_sharded(folder: Path, index: Path) -> tuple[dict[str, Tensor], dict[str
         metadata |= texts
         expected = {name for name, place in listed.items() if place == shard}
         if found.keys() != expected:
-            raise WeightsError(f"{path}: index and shard disagree about {sorted(found.keys() ^ expected)[:5]}")
+            raise WeightsError(f"{path}: index and shard disagree about {sorted(found.keys() ^ expected)[:5]}: {_disagreement(index, listed, found, expected)}")
         tensors |= found
         files.append(path)
     return tensors, metadata, files
+
+
+def _disagreement(index: Path, listed: Mapping[str, str], found: Mapping[str, Tensor], expected: set[str]) -> str:
+    """What is wrong with the first tensor that index and shard disagree about."""
+    name = sorted(found.keys() ^ expected)[0]
+    if name in expected:
+        return f"{index.name} places {name!r} there, the shard has no such tensor"
+    if name in listed:
+        return f"the shard holds {name!r}, which {index.name} places in {listed[name]!r}: it would be there twice or not at all"
+    return f"the shard holds {name!r}, which {index.name} does not list"
 
 
 def _read_index(index: Path) -> dict[str, str]:
