@@ -194,7 +194,7 @@ class TrainConfig:
     log_every: Duration = "10 steps"
     checkpoint_every: Duration = "10%"
     patience: int | None = None
-    """Stop after this many evaluations without a better validation metric; None: never."""
+    """Stop after this many evaluations without a better validation metric, counted once every parameter has begun to train; None: never."""
     max_bad_steps: int = 3
     """Stop after this many steps in a row whose loss or gradient is not finite (none of them is applied)."""
 
@@ -230,7 +230,7 @@ class AfterConfig:
     candidates: tuple[Literal["ema", "swa", "wise_ft", "lines", "uniform_soup", "greedy_soup"], ...] = ()
     """Weights made from the trained ones; the best on validation are tested and exported. None asked for: the best checkpoint."""
     ema_decay: float = 0.999
-    """Of the exponential average; starts lower and warms up to this, min(decay, (1 + t) / (10 + t))."""
+    """Of the exponential average; starts lower and warms up to this, min(decay, (1 + t) / (10 + t)), t counting from the first step of the run."""
     swa_from: Duration = "75%"
     """When the uniform average begins."""
     soup: int = 5

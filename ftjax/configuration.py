@@ -146,8 +146,8 @@ def check_used(config: Config) -> None:
 _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
     "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds")),
     "data.name": ("data.source", lambda config: config.data.source, ("tfds",)),
-    "optimizer.momentum": ("optimizer.name", lambda config: config.optimizer.name, ("sgd", "muon")),
-    "optimizer.beta1": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon")),
+    "optimizer.momentum": ("optimizer.name", lambda config: _direction(config), ("sgd", "muon")),
+    "optimizer.beta1": ("optimizer.name", lambda config: _direction(config), ("adamw", "lion", "muon", "schedule_free")),
     "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon", "adafactor")),
     "optimizer.epsilon": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "muon")),
     "coefficient.auto_every": ("coefficient.auto", lambda config: "rgn" if config.method == "auto_rgn" else config.coefficient.auto, ("rgn",)),
@@ -162,6 +162,11 @@ _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
 """Keys that only some choices read: `key: (the key of the choice, the choice, who reads it)`."""
 
 _DECAYED = ("layer_decay", "discriminative")
+
+
+def _direction(config: Config) -> str:
+    """The direction whose first moment is in question: a schedule-free run has the average in its place, weighed by beta1."""
+    return "schedule_free" if config.optimizer.schedule_free else config.optimizer.name
 
 
 def _on(config: Config, value: float | None, methods: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ftjax import configuration, tables
-from ftjax.config import CoefficientConfig, Config, Rules
+from ftjax.config import CoefficientConfig, Config
 from ftjax.configuration import Resolved
 from ftjax.durations import Clock, to_steps
 
@@ -41,8 +41,6 @@ class Facts:
 
 Suggestion = tuple[Any, str]
 """A value and the reason for it; None leaves the key as it is."""
-
-_EVERYTHING: Rules = ((".*", 1.0),)
 
 _LEARNING_RATE = {
     "full": (1e-4, "AdamW on a pretrained image model; transformers' examples use 2e-5 to 5e-5 for ViT-B, smaller models take more"),
@@ -148,7 +146,10 @@ def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
     frozen = ("stem", *facts.blocks[: len(facts.blocks) // 2])
     made: dict[str, tuple[Callable[[], CoefficientConfig], str]] = {
         "probe": (tables.probe, "only the head trains"),
-        "lp_ft": (tables.lp_ft, "the head trains first, at thirty times the rate, the body from a third of the run on (our pilot's share), at full rate after a ramp of 5%"),
+        "lp_ft": (
+            tables.lp_ft,
+            "the head trains first, at thirty times the rate, the body from a third of the run on (our pilot's share), at full rate after a ramp of 5%",
+        ),
         "layer_decay": (tables.layer_decay, "BEiT and MAE: 0.65 to 0.75, less decay for smaller models"),
         "discriminative": (tables.discriminative, "1 / 2.6: each group is 2.6 times slower than the one above (ULMFiT)"),
         "bitfit": (tables.bitfit, "biases and the head train"),
@@ -163,7 +164,7 @@ def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
 
 def _rules(config: Config, facts: Facts) -> Suggestion:
     table, why = _table(config, facts)
-    return (_EVERYTHING, f"{config.method}: every parameter trains") if table.rules is None else (table.rules, f"{config.method}: {why}")
+    return (tables.EVERYTHING, f"{config.method}: every parameter trains") if table.rules is None else (table.rules, f"{config.method}: {why}")
 
 
 def _layer_decay(config: Config, facts: Facts) -> Suggestion:

@@ -13,6 +13,9 @@ from ftjax.config import CoefficientConfig, Duration, Rules, Value
 from ftjax.durations import add
 from ftjax.errors import ConfigError
 
+EVERYTHING: Rules = ((".*", 1.0),)
+"""The table of full fine-tuning, and what an open `coefficient.rules` means."""
+
 _HEAD = ("group:head", 1.0)
 _REST_STILL = (".*", 0.0)
 

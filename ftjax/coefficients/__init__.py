@@ -13,6 +13,7 @@ This room knows trees and paths, not models.
 from ftjax.coefficients.chain import chain
 from ftjax.coefficients.hyper import Hyper, default_hyper
 from ftjax.coefficients.layout import combine, partition
+from ftjax.coefficients.links import moving
 from ftjax.coefficients.mixout import mixout
 from ftjax.coefficients.phases import Phase, phases
 from ftjax.coefficients.retractions import Retraction
@@ -40,6 +41,7 @@ __all__ = [
     "evaluation_params",
     "learning_rate_shape",
     "mixout",
+    "moving",
     "partition",
     "phases",
     "resolve_rules",

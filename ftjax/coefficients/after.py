@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ftjax import trees
+from ftjax.coefficients.links import widened
 from ftjax.coefficients.table import depths
 from ftjax.config import AfterConfig
 from ftjax.errors import ConfigError, FtjaxError
@@ -80,7 +81,7 @@ def depth_shares(groups: Sequence[str]) -> dict[str, float]:
 def distance(theta0: Tree, theta: Tree, anchored: frozenset[str]) -> Float[Array, ""]:
     """|theta - theta0| / |theta0| over all anchored leaves together; the numerator itself where theta0 is zero."""
     start, now = trees.flatten(theta0), trees.flatten(theta)
-    pairs = [(_wide(start[path]), _wide(now[path])) for path in now if path in anchored]
+    pairs = [(widened(start[path]), widened(now[path])) for path in now if path in anchored]
     moved = jnp.sqrt(sum((jnp.sum(jnp.square(b - a)) for a, b in pairs), start=jnp.zeros(())))
     whole = jnp.sqrt(sum((jnp.sum(jnp.square(a)) for a, _ in pairs), start=jnp.zeros(())))
     return moved / jnp.where(whole > 0, whole, 1.0)
@@ -101,7 +102,7 @@ def start_average(live: Tree) -> Tree:
     Raises:
       FtjaxError: a leaf does not hold floating point numbers.
     """
-    return trees.map_with_path(lambda path, leaf: jnp.array(_wide(_floating(path, leaf)), copy=True), live)
+    return trees.map_with_path(lambda path, leaf: jnp.array(widened(_floating(path, leaf)), copy=True), live)
 
 
 def update_ema(average: Tree, live: Tree, step: Int[Array, ""] | int, decay: Scalar) -> Tree:
@@ -192,10 +193,10 @@ def check_after(config: AfterConfig, *, pretrained: bool) -> None:
     """
     if not config.alphas or not all(math.isfinite(alpha) and alpha >= 0 for alpha in config.alphas):
         raise ConfigError(f"after.alphas is {config.alphas!r}; it must be one or more finite numbers, 0 or more")
-    if not 0 <= config.ema_decay < 1:
-        raise ConfigError(f"after.ema_decay is {config.ema_decay!r}; it must be at least 0 and below 1")
-    if config.soup < 1:
-        raise ConfigError(f"after.soup is {config.soup!r}; it must be 1 or more")
+    if config.soup < 2:
+        raise ConfigError(f"after.soup is {config.soup!r}; a soup has 2 ingredients or more")
+    if all(alpha == 1 for alpha in config.alphas) and {"wise_ft", "lines"} & set(config.candidates):
+        raise ConfigError(f"after.alphas is {config.alphas!r}, and at 1 wise_ft and lines are the best checkpoint itself; give other shares too")
     homeless = [name for name in config.candidates if name in NEEDS_PRETRAINED]
     if homeless and not pretrained:
         raise ConfigError(f"after.candidates asks for {homeless[0]!r}, which goes back towards pretrained weights, and method='scratch' has none; leave it out")
@@ -207,7 +208,7 @@ def _rescale(theta0: Tree, theta: Tree, scale_of: Callable[[str], Scalar], ancho
     def leaf(path: str, start: Array, now: Array) -> Array:
         if path not in anchored:
             return now
-        home, there = _wide(_floating(path, start)), _wide(_floating(path, now))
+        home, there = widened(_floating(path, start)), widened(_floating(path, now))
         scale = jnp.asarray(scale_of(path), there.dtype)
         between = (home + scale * (there - home)).astype(now.dtype)
         return jnp.where(scale == 0, start.astype(now.dtype), jnp.where(scale == 1, now, between))
@@ -222,11 +223,6 @@ def _stirred(mean: Tree, tree: Tree, count: int) -> Tree:
 
 def _in_type_of(like: Tree, tree: Tree) -> Tree:
     return jax.tree.map(lambda reference, leaf: leaf.astype(reference.dtype), like, tree)
-
-
-def _wide(leaf: Array) -> Array:
-    """In float32 at least."""
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
 def _floating(path: str, leaf: Any) -> Any:

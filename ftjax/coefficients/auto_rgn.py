@@ -18,8 +18,9 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ftjax import trees
+from ftjax.coefficients.hyper import Hyper
 from ftjax.coefficients.links import Rows, like, transform, widened
-from ftjax.coefficients.table import Row
+from ftjax.coefficients.table import Row, coefficient
 from ftjax.trees import Tree
 
 _NORM = re.compile(r"(.*/)?[^/]*norm\d*/[^/]+")
@@ -63,11 +64,11 @@ def scale_by_rgn(rows: Rows, every: int, batches: int = 5) -> optax.GradientTran
         mean = jax.tree.map(lambda _: jnp.zeros((), jnp.float32), params)
         return RgnState(mean, jax.tree.map(lambda _: jnp.zeros((), jnp.int32), params), jnp.full((), -1, jnp.int32))
 
-    def update(updates: Tree, state: RgnState, params: Tree = None, *, step: Int[Array, ""], gradients: Tree, **_: Any) -> tuple[Tree, RgnState]:
+    def update(updates: Tree, state: RgnState, params: Tree = None, *, step: Int[Array, ""], hyper: Hyper, gradients: Tree, **_: Any) -> tuple[Tree, RgnState]:
         sizes, slopes = _norms(params), _norms(gradients)
         relative = {path: jnp.minimum(slopes[path] / jnp.where(size > 0, size, jnp.inf), LARGEST) for path, size in sizes.items()}
         state = _measured(state, relative, jnp.asarray(step, jnp.int32) // every, batches)
-        factors = _factors(rows, trees.flatten(state.mean), sizes)
+        factors = _factors(rows, trees.flatten(state.mean), sizes, _resting(rows, updates, step, hyper))
         return trees.map_with_path(lambda path, update: like(factors[path], update) * update, updates), state
 
     return transform(init, update)
@@ -85,13 +86,18 @@ def _measured(state: RgnState, relative: Mapping[str, Array], period: Int[Array,
     return RgnState(mean, jax.tree.map(lambda n: jnp.minimum(n + 1, batches), count), period)
 
 
-def _factors(rows: Rows, means: Mapping[str, Array], sizes: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
+def _resting(rows: Rows, updates: Tree, step: Int[Array, ""], hyper: Hyper) -> dict[str, Array]:
+    """Whether a leaf's coefficient is 0 at this step: then it sets no maximum."""
+    return {path: ~jnp.any(jnp.asarray(coefficient(rows[path], step, hyper)) > 0) for path in trees.flatten(updates)}
+
+
+def _factors(rows: Rows, means: Mapping[str, Array], sizes: Mapping[str, Array], resting: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
     """min(1, mean / maximum) by path; 1 for what has no scale."""
     measured = [path for path in means if not rows[path].new]
     scale_setting = [path for path in measured if _sets_scale(rows[path])] or measured
     if not scale_setting:
         return {path: jnp.ones((), jnp.float32) for path in means}
-    largest = jnp.stack([means[path] for path in scale_setting]).max()
+    largest = jnp.stack([jnp.where(resting[path], 0, means[path]) for path in scale_setting]).max()
 
     def factor(path: str) -> Float[Array, ""]:
         share = jnp.minimum(1, means[path] / jnp.where(largest > 0, largest, 1))

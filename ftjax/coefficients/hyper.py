@@ -14,12 +14,10 @@ import jax.numpy as jnp
 
 from ftjax.config import Config, Rules
 from ftjax.errors import ConfigError
+from ftjax.tables import EVERYTHING
 
 Hyper = dict[str, Any]
 """`{"learning_rate": f[], "coefficient": (f[], ...), ...}`: scalar arrays; `vmap` gives each a leading axis."""
-
-EVERYTHING: Rules = ((".*", 1.0),)
-"""The table of full fine-tuning, and what an open `coefficient.rules` means."""
 
 
 def coefficient_rules(config: Config) -> Rules:

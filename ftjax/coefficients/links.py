@@ -10,9 +10,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from ftjax.coefficients.table import Row
+from ftjax import trees
+from ftjax.coefficients.hyper import Hyper
+from ftjax.coefficients.table import Row, coefficient
 from ftjax.trees import Tree
 
 Rows = Mapping[str, Row]
@@ -36,6 +38,15 @@ def stateless(link: Callable[..., Tree]) -> optax.GradientTransformationExtraArg
 def like(value: Float[Array, "*shape"] | float, array: Array) -> Array:
     """A value in the type of an array, so that a float64 hyperparameter does not widen a float32 leaf (nor the other way round)."""
     return jnp.asarray(value, dtype=array.dtype)
+
+
+def moving(tree: Tree, rows: Rows, step: Int[Array, ""], hyper: Hyper) -> Tree:
+    """A tree with zeros where the coefficient is 0 at this step: what rests may be in the program, but counts in no norm."""
+
+    def move(path: str, leaf: Array) -> Array:
+        return jnp.where(jnp.asarray(coefficient(rows[path], step, hyper)) > 0, leaf, jnp.zeros_like(leaf))
+
+    return trees.map_with_path(move, tree)
 
 
 def widened(array: Array) -> Array:

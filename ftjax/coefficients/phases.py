@@ -57,7 +57,7 @@ def phases(table: Table, how: str = "structure") -> tuple[Phase, ...]:
       how: "structure" cuts the run wherever a parameter starts or stops to train (no phase shorter than `SHORTEST`); "arithmetic" keeps it whole.
     """
     total = table.total_steps
-    active = {row.path: _active(row.value, total) for row in table.rows if row.live}
+    active = _active_by_path(table)
     borders = [0, total] if how == "arithmetic" else _borders(active, total)
     spans = [(start, stop, frozenset(path for path, steps in active.items() if steps[start:stop].any())) for start, stop in itertools.pairwise(borders)]
     found: list[Phase] = []
@@ -66,6 +66,19 @@ def phases(table: Table, how: str = "structure") -> tuple[Phase, ...]:
         cohorts = {path: before.cohorts[path] if before and path in before.live else start for path in sorted(live)}
         found.append(Phase(start, stop, live, live | (before.trained if before else frozenset()), cohorts))
     return tuple(found)
+
+
+def _active_by_path(table: Table) -> dict[str, Bool[np.ndarray, " steps"]]:
+    """For each parameter that ever trains the steps at which it does; rows with the same schedule share one array."""
+    known: dict[Any, np.ndarray] = {}
+    active = {}
+    for row in table.rows:
+        if row.live:
+            key = row.value if isinstance(row.value, tuple) else id(row.value)
+            if key not in known:
+                known[key] = _active(row.value, table.total_steps)
+            active[row.path] = known[key]
+    return active
 
 
 def _active(schedule: Schedule, total: int) -> Bool[np.ndarray, " steps"]:

@@ -69,24 +69,25 @@ def evaluation_params(opt_state: Tree, live: Tree, hyper: Hyper) -> Tree:
     return jax.tree.map(like, average, live)
 
 
-def check_composes(config: Config, phases: int = 1) -> None:
+def check_composes(config: Config, phases: int = 1, *, batch_statistics: bool = False) -> None:
     """What schedule-free learning cannot be combined with; everything else of the law composes.
 
     Args:
       config: the whole configuration, after the recipe.
       phases: number of the run's phases.
+      batch_statistics: whether the model has batch norm.
 
     Raises:
       ConfigError: names both keys, the reason and the way out.
     """
     if not config.optimizer.schedule_free:
         return
-    for clashes, key, why in _clashes(config, phases):
+    for clashes, key, why in _clashes(config, phases, batch_statistics):
         if clashes:
             raise ConfigError(f"optimizer.schedule_free does not compose with {key}: {why}")
 
 
-def _clashes(config: Config, phases: int) -> tuple[tuple[bool, str, str], ...]:
+def _clashes(config: Config, phases: int, batch_statistics: bool) -> tuple[tuple[bool, str, str], ...]:
     """(whether it is so, the other key, why and what to do)."""
     optimizer, anchor = config.optimizer, config.anchor
     averages = [name for name in ("ema", "swa") if name in config.after.candidates]
@@ -110,7 +111,7 @@ def _clashes(config: Config, phases: int) -> tuple[tuple[bool, str, str], ...]:
             "the average would begin anew at every phase; set coefficient.phases='arithmetic' to keep the run in one program",
         ),
         (
-            config.model.batch_statistics == "updated",
+            batch_statistics and config.model.batch_statistics == "updated",
             "model.batch_statistics='updated'",
             "batch norm's statistics would be those of y and not of the average; use 'frozen'",
         ),

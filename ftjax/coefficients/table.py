@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ftjax.coefficients.anchors import resolve_anchors
+from ftjax.coefficients.anchors import forces, resolve_anchors
 from ftjax.coefficients.hyper import Hyper, coefficient_rules, numbers
 from ftjax.coefficients.rules import is_zero, resolve_rules
 from ftjax.coefficients.schedules import Schedule, evaluate, on_clock
-from ftjax.config import Config, Duration, Rules, Value
+from ftjax.config import AnchorConfig, Config, Duration, Rules, Value
 from ftjax.durations import Clock, to_steps
 from ftjax.errors import ConfigError
 
-_TOKENS = re.compile(r"(.*/)?(class_token|position)")
+_TOKENS = re.compile(r"(.*/)?((class|distillation)_token|position)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,16 @@ def build_table(
         )
     if not any(row.live for row in rows):
         raise ConfigError("coefficient.rules: all-frozen: every parameter has coefficient 0, so nothing can learn; give one rule a value above 0")
+    _refuse_idle_anchor(config.anchor, rows)
     return Table(rows=tuple(rows), groups=tuple(groups), total_steps=clock.total_steps, hyper=numbers(config))
+
+
+def _refuse_idle_anchor(anchor: AnchorConfig, rows: Sequence[Row]) -> None:
+    """A force that holds nothing that trains does nothing; it says so."""
+    active = forces(anchor)
+    if active and not any(row.live and not is_zero(row.anchor) for row in rows):
+        held = "pretrained matrices" if anchor.rules is None else "what anchor.rules names"
+        raise ConfigError(f"anchor.{active[0]} holds {held}, and none of that trains; leave it out, or name parameters that train in anchor.rules")
 
 
 def _starts(every: Duration | None, groups: Sequence[str], clock: Clock) -> dict[str, int]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ftjax import configuration, evaluation
-from ftjax.config import Config
 from ftjax.coefficients.after import NEEDS_PRETRAINED
+from ftjax.config import Config
 from ftjax.configuration import Origin, Resolved
 from ftjax.evaluation import Records
 from ftjax.training.plan import Plan
@@ -111,7 +111,7 @@ def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> C
             if probe.unconverged:
                 warnings.append(f"the linear probe stopped before it converged at l2 {', '.join(f'{l2:g}' for l2 in probe.unconverged)}")
         elif name == "scratch" and plan.config.method != "scratch":
-            theirs = scratch(from_scratch(plan.resolved))
+            theirs = scratch(from_scratch(plan.resolved, batch_statistics=bool(plan.stages[0].abstract.extra["batch_stats"])))
             why = "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe"
             if theirs is None:
                 continue
@@ -122,13 +122,18 @@ def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> C
     return Compared(found, tuple(warnings))
 
 
-def from_scratch(resolved: Resolved) -> Resolved:
-    """The configuration of the same model from random weights, with the same budget and no baselines of its own."""
+def from_scratch(resolved: Resolved, *, batch_statistics: bool = False) -> Resolved:
+    """The configuration of the same model from random weights, with the same budget and no baselines of its own.
+
+    A model with batch norm must follow its statistics from a random start, which a schedule-free run cannot: its baseline decays the learning rate instead.
+    """
     default = dict(configuration.keys(Config()))
     by_method = [key for key in ("optimizer.schedule",) if resolved.origins.get(key, ("default", ""))[0] == "recipe"]
     opened: dict[str, Any] = {key: default[key] for key in (*REOPENED, *by_method)} | {"model.head": "new"}
     # Averages and soups help a random start too; what goes back towards pretrained weights has nowhere to go.
     candidates = tuple(name for name in resolved.config.after.candidates if name not in NEEDS_PRETRAINED)
+    if batch_statistics and resolved.config.optimizer.schedule_free:
+        opened |= {key: default[key] for key in ("optimizer.schedule_free", "optimizer.schedule", "optimizer.beta1", "optimizer.momentum")}
     changed = opened | {"method": "scratch", "after.candidates": candidates, "evaluation.baselines": (), "report.tensorboard": False}
     config = configuration.replace(resolved.config, changed)
     origins: dict[str, tuple[Origin, str]] = dict.fromkeys(changed, ("recipe", "the scratch baseline of this run"))

@@ -133,6 +133,7 @@ class _Story:
         travel = verify.moved_and_stayed(self.plan, fitted.state, before)
         began = time.perf_counter()
         chosen = after.choose(self.plan, fitted.state, best, statistics, kept)
+        verify.finite(chosen.params, chosen.batch_stats, f"in the chosen weights, {chosen.name}")
         self.workdir.write_after(chosen)
         records = self.plan.evaluate(chosen.params, chosen.batch_stats, "test", logits=True)
         artefact.write(self.plan, chosen.params, chosen.batch_stats, records, self.workdir.folder)

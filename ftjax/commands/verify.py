@@ -14,6 +14,7 @@ from ftjax.evaluation import Records
 from ftjax.training.fingerprint import fingerprint
 from ftjax.training.plan import Plan
 from ftjax.training.state import TrainState
+from ftjax.trees import Tree
 
 CHECKED_BATCHES = 2
 """Batches of the test split that the reloaded artefact must answer as the trained model did."""
@@ -36,10 +37,7 @@ def moved_and_stayed(plan: Plan, state: TrainState, before: dict[str, str]) -> d
     Raises:
       TrainingFailed: naming the leaves or groups that broke the promise.
     """
-    variables = trees.flatten(state.params) | trees.flatten(state.extra["batch_stats"])
-    broken = [path for path, leaf in variables.items() if not bool(jnp.isfinite(leaf).all())]
-    if broken:
-        raise TrainingFailed(f"parameters are not finite after training: {_some(broken)}")
+    finite(state.params, state.extra["batch_stats"], "after training")
     changed = [path for path, content in fingerprints(plan, state).items() if content != before[path]]
     if changed:
         raise TrainingFailed(f"frozen parameters changed: {_some(changed)}; the pretrained file may have changed since the run began")
@@ -48,6 +46,18 @@ def moved_and_stayed(plan: Plan, state: TrainState, before: dict[str, str]) -> d
     if resting:
         raise TrainingFailed(f"these groups should train and never moved: {_some(resting)}; see their coefficient and learning rate in coefficients.json")
     return {group: float(values["travel"]) for group, values in travelled.items()}
+
+
+def finite(params: Tree, batch_stats: Tree, what: str) -> None:
+    """Every number is one.
+
+    Raises:
+      TrainingFailed: naming the leaves that are not finite.
+    """
+    variables = trees.flatten(params) | trees.flatten(batch_stats)
+    broken = [path for path, leaf in variables.items() if not bool(jnp.isfinite(leaf).all())]
+    if broken:
+        raise TrainingFailed(f"parameters are not finite {what}: {_some(broken)}")
 
 
 def _due(plan: Plan, steps: int) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -89,15 +90,15 @@ def choose(plan: Plan, state: TrainState, best: Weights, statistics: Tree, kept:
     curve = _curve(contest, best)
     for name in plan.config.after.candidates:
         if name in ("ema", "swa"):
-            contest.enter(name, _average(state, name))
+            contest.compete(name, _average(state, name))
         elif name == "lines" and contest.anchored:
             for scale in contest.alphas:
-                contest.enter(f"lines({scale:g})", contest.lines(best, scale))
+                contest.compete(f"lines({scale:g})", contest.lines(best, scale))
         elif name == "uniform_soup" and kept:
-            contest.enter(name, after.uniform_soup(found.tree for found in kept), tuple(found.step for found in kept))
+            contest.compete(name, after.uniform_soup(found.tree for found in kept), tuple(found.step for found in kept))
         elif name == "greedy_soup" and kept:
             soup, members = after.greedy_soup([found.tree for found in kept], [contest.score(found.info["metrics"]) for found in kept], contest.score_of)
-            contest.enter(name, soup, tuple(kept[index].step for index in members))
+            contest.compete(name, soup, tuple(kept[index].step for index in members))
     return Chosen(contest.leader.name, **contest.weights, metrics=contest.leader.metrics, candidates=tuple(contest.candidates), curve=curve)
 
 
@@ -118,7 +119,7 @@ class _Contest:
         self.leader = self.measure(BEST, best)
         self.candidates = [self.leader]
 
-    def enter(self, name: str, weights: Weights, steps: tuple[int, ...] = ()) -> Candidate:
+    def compete(self, name: str, weights: Weights, steps: tuple[int, ...] = ()) -> Candidate:
         """Measure a candidate, and let it lead if it is better than all before."""
         weights = self._placed(weights)
         candidate = self.measure(name, weights, steps)
@@ -162,7 +163,7 @@ def _curve(contest: _Contest, best: Weights) -> tuple[dict[str, float], ...]:
     if not contest.anchored:
         return ()
     found = {1.0: contest.leader}
-    measure = contest.enter if "wise_ft" in contest.plan.config.after.candidates else contest.measure
+    measure = contest.compete if "wise_ft" in contest.plan.config.after.candidates else contest.measure
     for alpha in contest.alphas:
         found[alpha] = measure(f"wise_ft({alpha:g})", contest.wise_ft(best, alpha))
     return tuple(
@@ -187,6 +188,8 @@ def _on_weights(function: Callable[[Tree, Tree, Float[Array, ""]], Tree]) -> Cal
     """A function of trees, compiled for parameters and batch statistics, which share their paths' rules."""
 
     def apply(start: Weights, now: Weights, share: Float[Array, ""]) -> Weights:
-        return {"params": function(start["params"], now["params"], share), "batch_stats": function(start["batch_stats"], now["batch_stats"], share)}
+        # Beyond the trained weights a variance could become negative.
+        statistics = function(start["batch_stats"], now["batch_stats"], jnp.minimum(share, 1))
+        return {"params": function(start["params"], now["params"], share), "batch_stats": statistics}
 
     return jax.jit(apply)

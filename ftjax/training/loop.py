@@ -125,10 +125,11 @@ def fit(plan: Plan, state: TrainState, store: Checkpoints, open_log: OpenLog, vi
     with contextlib.closing(open_log(run.step or None)) as log:
         if run.step == 0 and plan.meter is not None:
             log.write(0, "source", plan.meter.before)
-        while not run.over and not stop.is_set():
-            feed = run.enter()
+        asked = False
+        while not run.over and not asked:
+            feed = run.build()
             with contextlib.closing(plan.train_batches(feed, run.step, run.stage.phase.stop)) as batches:
-                run.train(feed, batches, log, stop)
+                asked = run.train(feed, batches, log, stop)
     return run.result()
 
 
@@ -173,7 +174,7 @@ class _Run:
         """The stage of the next step."""
         return self.plan.stage_at(self.step)
 
-    def enter(self) -> Feed:
+    def build(self) -> Feed:
         """Build what the next stage needs; the state is in it already."""
         if len(self.plan.stages) > 1:
             phase = self.stage.phase
@@ -181,22 +182,27 @@ class _Run:
         with self.clock.run("compiling"):
             return self.plan.feed(self.stage, self.state)
 
-    def train(self, feed: Feed, batches: Iterator[HostBatch], log: Log, stop: threading.Event) -> None:
-        """Steps to the end of the stage, each followed by whatever is due. At its border the state enters the next stage before anything is saved."""
+    def train(self, feed: Feed, batches: Iterator[HostBatch], log: Log, stop: threading.Event) -> bool:
+        """Steps to the end of the stage, each followed by whatever is due; whether a stop was asked for, and then the state is saved.
+
+        At its border the state enters the next stage before anything is saved.
+        """
         every, border = self.plan.every, self.stage.phase.stop
         while self.step < border and not self.progress.stopped_early:
             with self.clock.run("training"):
                 self.advance(feed, batches, log)
-                self.state = self.plan.enter(self.state) if self.step == border else self.state
-            last = self.step == self.plan.steps
+                self.state = self.plan.enter(self.state, donate=True) if self.step == border else self.state
+            # Read once: what is asked for a moment later is seen after the next step.
+            last, asked = self.step == self.plan.steps, stop.is_set()
             if last or self.step % every.evaluate == 0:
                 with self.clock.run("evaluating"):
                     self.evaluate(log)
-            if last or self.progress.stopped_early or self.step % every.checkpoint == 0 or stop.is_set():
+            if last or self.progress.stopped_early or self.step % every.checkpoint == 0 or asked:
                 with self.clock.run("training"):
                     self.save()
-            if stop.is_set():
-                return
+            if asked:
+                return True
+        return False
 
     def advance(self, feed: Feed, batches: Iterator[HostBatch], log: Log) -> None:
         """One step; its metrics are looked at a little later, so that the device never waits for the host."""
@@ -244,7 +250,7 @@ class _Run:
         values = compute_all(records, len(self.plan.dataset.classes), self.plan.config.evaluation.top_k)
         log.write(self.step, "validation", values)
         if self.plan.meter is not None:
-            log.write(self.step, "source", self.plan.meter.measure(self.state.params, self.state.extra["batch_stats"]))
+            log.write(self.step, "source", self.plan.meter.measure(weights["params"], weights["batch_stats"]))
         value = values[self.metric.name]
         best = self.progress.best_value
         if best is None or (value > best if self.metric.higher_is_better else value < best):
@@ -254,6 +260,8 @@ class _Run:
             self.progress.evaluations_since_best += 1
         self.keep_for_soup(value, weights)
         self.latest |= {f"validation_{self.metric.name}": value, f"best_{self.metric.name}": float(self.progress.best_value or 0.0)}
+        if self.step <= self.plan.last_start:
+            self.progress.evaluations_since_best = 0  # Somebody has not begun to train: a probe that has converged is no reason to stop.
         patience = self.plan.config.train.patience
         if patience is not None and self.progress.evaluations_since_best >= patience:
             self.progress.stopped_early = True
@@ -293,7 +301,8 @@ class _Run:
 
     def result(self) -> Fit:
         """Wait for the last save and hand over."""
-        self.store.keep_soup(self.soup_steps())
+        # A run that goes on later starts from the newest checkpoint, and counts on what that one remembers.
+        self.store.keep_soup(self.soup_steps() if self.over else self.soup_steps() | self.saved_soup)
         return Fit(
             state=self.state,
             finished=self.over,

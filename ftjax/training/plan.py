@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings as warnings_module
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from ftjax.evaluation import Evaluator, Records
 from ftjax.tasks import Classification
 from ftjax.training.forgetting import Meter
 from ftjax.training.select import Selection
-from ftjax.training.stage import Feed, Stage, compiled, enter, on_features
+from ftjax.training.stage import Feed, Stage, compiled, on_features
 from ftjax.training.state import TrainState
 from ftjax.training.step import Batch, Metrics, gradient_norms
 from ftjax.trees import Tree
@@ -94,16 +95,34 @@ class Plan:
                 return stage
         raise ValueError("this state is not of this plan: its parameters, moments or averages are laid out otherwise")
 
-    def enter(self, state: TrainState) -> TrainState:
-        """The state laid out for the stage of its step: as it is, or with what begins made live and what rests made still."""
+    def enter(self, state: TrainState, *, donate: bool = False) -> TrainState:
+        """The state laid out for the stage of its step: as it is, or with what begins made live and what rests made still.
+
+        Args:
+          state: concrete, of this plan.
+          donate: use the given state up, so that nothing is held twice.
+
+        Raises:
+          ValueError: the state is a population, whose members have no one layout.
+        """
         if len(self.stages) == 1:
             return state
+        if state.step.ndim:
+            raise ValueError('a population has one layout for all its members: plan it with coefficient.phases="arithmetic"')
         stage = self.stage_at(int(state.step))
         if stage.structure == jax.tree.structure(state):
             return state
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, stage.abstract)
-        move = functools.partial(enter, phase=stage.phase, optimizer=stage.parts.optimizer)
-        return jax.jit(move, out_shardings=shardings)(state)
+        if not donate:
+            return stage.entrance(state)
+        with warnings_module.catch_warnings():
+            # The moments of what rests from now on have nowhere to go.
+            warnings_module.filterwarnings("ignore", message="Some donated buffers were not usable")
+            return stage.one_way_entrance(state)
+
+    @functools.cached_property
+    def last_start(self) -> int:
+        """The step from which on no parameter begins to train any more, to within the length of the shortest phase."""
+        return coefficients.phases(self.table)[-1].start
 
     def pure_step(self, state: TrainState, batch: Batch, hyper: coefficients.Hyper) -> tuple[TrainState, Metrics]:
         """`step`, neither jitted nor placed: what populations and shardings of another kind compose. It stays in the stage of `state`."""

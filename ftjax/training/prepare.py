@@ -51,20 +51,10 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
     mesh = distribution.make_mesh(config.mesh)
     keeps_head = _keeps_head(config, selection, dataset)
     spec = selection.spec(len(dataset.classes))
-    train = dataset.splits["train"]
-    facts = recipes.Facts(
-        examples=len(train),
-        groups=models.build(spec).groups,
-        photos=config.data.source in ("image_folder", "tfds"),
-        keeps_head=keeps_head,
-        batch_devices=distribution.batch_devices(mesh),
-    )
-    resolved = recipes.fill(resolved, facts)
+    resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh))
     config = resolved.config
     model = _build(config, spec)
-    batch_size = _batch_size(config, len(train), mesh)
-    clock = durations.Clock(batch_size=batch_size, examples_per_epoch=len(train))
-    clock = dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
+    clock = _clock(config, len(dataset.splits["train"]), mesh)
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
     table = _table(config, model, params, load, clock)
@@ -74,12 +64,12 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
         check_labels(split.labels, dataset.classes, f"split {name}")
     preprocessing = _preprocessing(config, selection, image)
     found = coefficients.phases(table, config.coefficient.phases)
-    coefficients.check_composes(config, len(found))
+    coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
+    head_only = [_head_only(config, model, preprocessing, phase, clock) for phase in found]
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
     meter = prepare_meter(config, selection, preprocessing, state, mesh)
-    head_only = [_head_only(config, model, preprocessing, phase, clock) for phase in found]
     plan = Plan(
         resolved=resolved,
         dataset=dataset,
@@ -99,6 +89,23 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
         meter=meter,
     )
     return plan, state
+
+
+def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh) -> recipes.Facts:
+    """What the recipe may look at."""
+    return recipes.Facts(
+        examples=len(dataset.splits["train"]),
+        groups=model.groups,
+        photos=config.data.source in ("image_folder", "tfds"),
+        keeps_head=keeps_head,
+        batch_devices=distribution.batch_devices(mesh),
+    )
+
+
+def _clock(config: Config, examples: int, mesh: Mesh) -> durations.Clock:
+    """What a step, an epoch and the run are."""
+    clock = durations.Clock(batch_size=_batch_size(config, examples, mesh), examples_per_epoch=examples)
+    return dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
 
 
 def _build(config: Config, spec: models.ModelSpec) -> models.Model:
@@ -153,7 +160,7 @@ def _parts(
         preprocessing=preprocessing,
         optimizer=coefficients.chain(table, config, clock, cohorts=phase.cohorts if several else None),
         microbatches=config.train.microbatches,
-        sam=config.optimizer.sam is not None,
+        sam=functools.partial(coefficients.moving, rows=rows) if config.optimizer.sam is not None else None,
         mixout=functools.partial(coefficients.mixout, rows=rows) if config.anchor.mixout is not None else None,
         averages=tuple(name for name in ("ema", "swa") if name in config.after.candidates),
         swa_start=durations.to_steps(config.after.swa_from, clock, "after.swa_from"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -46,10 +46,24 @@ class Stage:
         """`pure_step`, compiled where the state lies; nothing is donated."""
         return jax.jit(self.pure_step)
 
-    @property
+    @functools.cached_property
     def structure(self) -> Any:
         """What a state of this phase looks like: the same phase has the same."""
         return jax.tree.structure(self.abstract)
+
+    @functools.cached_property
+    def entrance(self) -> Callable[[TrainState], TrainState]:
+        """`enter` for this phase, compiled; the state that is given stays."""
+        return self._entrance()
+
+    @functools.cached_property
+    def one_way_entrance(self) -> Callable[[TrainState], TrainState]:
+        """`entrance` that uses up the state it is given: nothing is held twice."""
+        return self._entrance(donate_argnums=0)
+
+    def _entrance(self, **options: Any) -> Callable[[TrainState], TrainState]:
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+        return jax.jit(functools.partial(enter, phase=self.phase, optimizer=self.parts.optimizer), out_shardings=shardings, **options)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -49,8 +49,11 @@ class Preprocessing(Protocol):
         ...
 
 
+Moving = Callable[..., Tree]
+"""`moving(gradients, step=, hyper=) -> gradients` with zeros where the coefficient is 0."""
+
 Mixout = Callable[..., Tree]
-"""`mixout(live, anchor, key=, rate=) -> live` as the forward pass sees it."""
+"""`mixout(live, anchor, key=, rate=, step=) -> live` as the forward pass sees it."""
 
 _MIXOUT = 2**31 - 1
 """What mixout folds into the step's key; micro-batches fold in their number."""
@@ -68,8 +71,8 @@ class StepParts:
     preprocessing: Preprocessing
     optimizer: optax.GradientTransformationExtraArgs
     microbatches: int = 1
-    sam: bool = False
-    """Whether the gradient is taken uphill, `hyper["sam"]` away (Foret et al. 2021, arXiv 2010.01412)."""
+    sam: Moving | None = None
+    """With it the gradient is taken uphill, `hyper["sam"]` away (Foret et al. 2021, arXiv 2010.01412), along what moves at this step."""
     mixout: Mixout | None = None
     averages: tuple[str, ...] = ()
     """Which averages of the weights follow them: "ema", "swa"."""
@@ -88,8 +91,9 @@ def make_step(parts: StepParts) -> Step:
     def step(state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, Metrics]:
         key = _step_key(state, hyper)
         loss, weight, sums, batch_stats, gradients = _accumulate(parts, state, state.live, batch, hyper, key)
-        if parts.sam:
-            *_, gradients = _accumulate(parts, state, _uphill(state.live, gradients, hyper["sam"]), batch, hyper, key)
+        if parts.sam is not None:
+            shifted = _uphill(state.live, parts.sam(gradients, step=state.step, hyper=hyper), hyper["sam"])
+            *_, gradients = _accumulate(parts, state, shifted, batch, hyper, key)
         mean = jax.tree.map(lambda g: g / weight.astype(g.dtype), gradients)
         norm = optax.tree.norm(mean)
         updates, opt_state = parts.optimizer.update(mean, state.opt_state, state.live, step=state.step, hyper=hyper, anchor=state.extra["anchor"])
@@ -97,7 +101,8 @@ def make_step(parts: StepParts) -> Step:
         moved = (optax.apply_updates(state.live, updates), opt_state, batch_stats)
         live, opt_state, batch_stats = _select(finite, moved, (state.live, state.opt_state, state.extra["batch_stats"]))
         bad_steps = jnp.where(finite, 0, state.extra["bad_steps"] + 1)
-        averages = _follow(parts, state.extra["averages"], state._replace(live=live).moved, state.step, hyper)
+        followed = _follow(parts, state.extra["averages"], state._replace(live=live).moved, state.step, hyper)
+        averages = _select(finite, followed, state.extra["averages"])
         extra = state.extra | {"batch_stats": batch_stats, "bad_steps": bad_steps, "averages": averages}
         metrics = {name: total / count for name, (total, count) in sums.items()}
         metrics |= {"loss": loss / weight, "gradient_norm": norm, "finite": finite.astype(jnp.int32), "bad_steps": bad_steps}
@@ -124,7 +129,7 @@ def _step_key(state: TrainState, hyper: Hyper) -> Array:
 
 
 def _uphill(live: Tree, gradients: Tree, distance: Array) -> Tree:
-    """live + distance * g / |g|, the norm over the live leaves together; live itself where the gradient is zero."""
+    """live + distance * g / |g|, the norm over all of them together; live itself where the gradient is zero."""
     norm = optax.tree.norm(gradients)
     scale = distance.astype(norm.dtype) / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
     return jax.tree.map(lambda theta, g: theta + (scale * g).astype(theta.dtype), live, gradients)
@@ -148,7 +153,7 @@ def _accumulate(parts: StepParts, state: TrainState, live: Tree, batch: Batch, h
     def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree]]:
         if parts.mixout is not None:
             # One mask per step, so that micro-batches see the network that the whole batch would.
-            live = parts.mixout(live, state.extra["anchor"], key=jax.random.fold_in(model_key, _MIXOUT), rate=hyper["mixout"])
+            live = parts.mixout(live, state.extra["anchor"], key=jax.random.fold_in(model_key, _MIXOUT), rate=hyper["mixout"], step=state.step)
         params = combine(live, state.still)
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
         images = parts.preprocessing.train(part["image"], augment_key, part["id"], _float_dtype(live))

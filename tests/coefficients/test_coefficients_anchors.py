@@ -6,7 +6,7 @@ import pytest
 
 from ftjax.coefficients import build_table
 from ftjax.coefficients.anchors import forces
-from ftjax.config import AnchorConfig, Config, OptimizerConfig
+from ftjax.config import AnchorConfig, CoefficientConfig, Config, OptimizerConfig
 from ftjax.durations import Clock
 from ftjax.errors import ConfigError
 
@@ -60,6 +60,16 @@ def test_a_rule_for_everything_leaves_new_leaves_out_by_construction() -> None:
 def test_an_anchor_that_would_do_nothing_is_refused(anchor: AnchorConfig, new: tuple, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         table(anchor, new=new)
+
+
+def test_an_anchor_on_what_does_not_train_is_refused() -> None:
+    """Only biases train, and those are free unless rules say otherwise."""
+    config = Config(
+        optimizer=OptimizerConfig(learning_rate=0.1), anchor=AnchorConfig(pull=1.0), coefficient=CoefficientConfig(rules=((".*/bias", 1.0), (".*", 0.0)))
+    )
+    message = "anchor.pull holds pretrained matrices, and none of that trains; leave it out, or name parameters that train in anchor.rules"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        build_table(config, SHAPES, ("stem", "head"), lambda path: path.split("/")[0], Clock(8, 80, 20))
 
 
 def test_a_strength_of_0_is_on_because_a_population_may_vary_it() -> None:

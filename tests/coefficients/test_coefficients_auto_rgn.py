@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,9 @@ PARAMS = {
     "head": {"kernel": jnp.full((2, 1), 1.0)},
 }
 """Norms 4, .0014, 2, 1 and (new) 1.4."""
+
+
+HYPER = {"coefficient": (jnp.ones(()),), "layer_decay": jnp.ones(()), "head_factor": jnp.ones(())}
 
 
 def rows_of(params: Any, new: tuple[str, ...] = ("head/kernel",)) -> dict[str, Row]:
@@ -43,7 +47,7 @@ def run(link: optax.GradientTransformationExtraArgs, each: list[dict], params: d
     def step(state: Any, gradient: dict, number: jax.Array) -> tuple[dict, Any]:
         traces.append(1)
         ones = jax.tree.map(jnp.ones_like, params)
-        return link.update(ones, state, params, step=number, gradients=gradient)
+        return link.update(ones, state, params, step=number, hyper=HYPER, gradients=gradient)
 
     state, found = link.init(params), []
     for number, gradient in enumerate(each):
@@ -87,7 +91,7 @@ def test_the_moments_of_the_direction_are_untouched() -> None:
     link = scale_by_rgn(rows_of(PARAMS), every=2, batches=1)
     both, alone = optax.chain(optax.scale_by_adam(), link), optax.scale_by_adam()
     state, expected = both.init(PARAMS), alone.init(PARAMS)
-    step = jax.jit(lambda state, gradient, number: both.update(gradient, state, PARAMS, step=number, gradients=gradient)[1])
+    step = jax.jit(lambda state, gradient, number: both.update(gradient, state, PARAMS, step=number, hyper=HYPER, gradients=gradient)[1])
     step_alone = jax.jit(lambda state, gradient: alone.update(gradient, state)[1])
     for number in range(6):
         gradient = gradients(block=float(number + 1), stem=1.0, head=2.0)
@@ -125,11 +129,11 @@ def test_still_parameters_are_holes_and_one_that_joins_is_measured_from_its_own_
     state = link.init(live)
     assert trees.flatten(state).keys() == {"mean/stem/kernel", "count/stem/kernel", "period"}
     for number in range(5):
-        _, state = link.update(held, state, live, step=jnp.array(number), gradients=held)
+        _, state = link.update(held, state, live, step=jnp.array(number), hyper=HYPER, gradients=held)
     # The border of a phase: what trained keeps its state, the rest gets a fresh one.
     fresh, old = link.init(PARAMS), trees.flatten(state)
     state = trees.map_with_path(lambda path, leaf: old.get(path, leaf), fresh)
-    updates, state = link.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS, step=jnp.array(5), gradients=gradient)
+    updates, state = link.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS, step=jnp.array(5), hyper=HYPER, gradients=gradient)
     assert float(updates["encoder"]["block_0"]["kernel"][0, 0]) == 1.0
     assert float(updates["stem"]["kernel"][0, 0]) == pytest.approx(0.5)
     assert {path: int(leaf) for path, leaf in trees.flatten(state.count).items()}["stem/kernel"] == 2
@@ -143,7 +147,7 @@ def test_a_population_of_gradients_is_one_program() -> None:
         state = link.init(PARAMS)
         for number in range(4):
             gradient = jax.tree.map(lambda g: g * scale, gradients(block=4.0)) | {"stem": {"kernel": jnp.full((4, 1), 0.5)}}
-            updates, state = link.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS, step=jnp.array(number), gradients=gradient)
+            updates, state = link.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS, step=jnp.array(number), hyper=HYPER, gradients=gradient)
         return jnp.stack([updates["stem"]["kernel"][0, 0], updates["encoder"]["block_0"]["kernel"][0, 0]])
 
     np.testing.assert_allclose(jax.jit(jax.vmap(final))(scales), [[1, 0.5], [1, 1], [0.25, 1]], rtol=1e-6)
@@ -153,7 +157,7 @@ def test_a_population_of_gradients_is_one_program() -> None:
 def test_the_type_of_the_update_is_kept(dtype: Any, law: Callable[..., Any]) -> None:
     params = law(dtype=dtype).params
     link = scale_by_rgn({row.path: row for row in law(dtype=dtype).table.rows}, every=2)
-    updates, state = jax.eval_shape(lambda params: link.update(params, link.init(params), params, step=jnp.array(0), gradients=params), params)
+    updates, state = jax.eval_shape(lambda params: link.update(params, link.init(params), params, step=jnp.array(0), hyper=HYPER, gradients=params), params)
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
     assert {leaf.dtype for leaf in jax.tree.leaves(state.mean)} == {jnp.dtype(jnp.float32)}
 
@@ -169,3 +173,11 @@ def test_the_chain_obeys_the_measured_factors_and_a_new_head_keeps_its_rate(law:
     body = {path: share for path, share in moved.items() if not path.startswith("head/")}
     assert max(body.values()) == pytest.approx(1, rel=1e-3)
     assert 0 < min(body.values()) < 0.9
+
+
+def test_a_leaf_that_rests_sets_no_maximum() -> None:
+    rows = rows_of(PARAMS)
+    waiting = dataclasses.replace(rows["encoder/block_0/kernel"], value=((0, 0.0), (1, 0.0), (1, 1.0)))
+    link = scale_by_rgn(rows | {"encoder/block_0/kernel": waiting}, every=10)
+    before, since = run(link, [gradients(block=8.0, stem=1.0)] * 2)
+    assert (before["stem/kernel"], since["stem/kernel"]) == pytest.approx((1.0, 0.5))

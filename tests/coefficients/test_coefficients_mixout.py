@@ -17,7 +17,7 @@ LIVE = {"stem": {"kernel": jnp.full((40, 50), 3.0), "bias": jnp.ones(5)}, "still
 
 @dataclasses.dataclass(frozen=True)
 class Anchored:
-    anchor: float
+    anchor: object
 
 
 ROWS = {"stem/kernel": Anchored(1.0), "stem/bias": Anchored(0.0), "head/kernel": Anchored(1.0)}
@@ -83,3 +83,9 @@ def test_a_population_of_rates_is_one_trace() -> None:
     assert len(traces) == 1
     for index, rate in enumerate((0.0, 0.5, 0.9)):
         np.testing.assert_allclose(together["stem/kernel"][index], run(jnp.array(rate))["stem/kernel"], rtol=1e-6)
+
+
+def test_the_strength_of_an_anchor_weakens_the_rate_and_its_schedule_ends_it() -> None:
+    rows = ROWS | {"stem/kernel": Anchored(((0, 0.5), (10, 0.0)))}
+    shares = [float(jnp.mean(mixout(LIVE, START, rows, KEY, jnp.array(0.8), step)["stem"]["kernel"] == 2.0)) for step in (0, 5, 10)]
+    assert shares == pytest.approx([0.4, 0.2, 0.0], abs=0.05)

@@ -13,7 +13,22 @@ import numpy as np
 import pytest
 
 import ftjax
-from ftjax import AugmentConfig, CoefficientConfig, Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, ReportConfig, TrainConfig, data, trees
+from ftjax import (
+    AfterConfig,
+    AnchorConfig,
+    AugmentConfig,
+    CoefficientConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReportConfig,
+    TrainConfig,
+    coefficients,
+    data,
+    trees,
+)
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.loop import fit
 
@@ -110,22 +125,29 @@ def test_moments_of_what_goes_on_carry_over_and_what_begins_counts_from_its_own_
 
 
 def test_structure_and_arithmetic_train_alike_until_the_border() -> None:
-    structure, state = ftjax.prepare(settings())
-    arithmetic, other = ftjax.prepare(
-        settings(coefficient=CoefficientConfig(rules=PROBE_FIRST, phases="arithmetic"), optimizer=OptimizerConfig(learning_rate=3e-3, clip_norm=None))
-    )
-    unclipped, state = ftjax.prepare(settings(optimizer=OptimizerConfig(learning_rate=3e-3, clip_norm=None)))
+    """Also under a clip that bites: what rests by arithmetic counts in no norm."""
+    clipped = OptimizerConfig(learning_rate=3e-3, clip_norm=0.1)
+    structure, state = ftjax.prepare(settings(optimizer=clipped))
+    arithmetic, other = ftjax.prepare(settings(optimizer=clipped, coefficient=CoefficientConfig(rules=PROBE_FIRST, phases="arithmetic")))
     assert (len(structure.stages), len(arithmetic.stages)) == (2, 1)
     for step in range(BORDER):
-        state, _ = unclipped.step(state, unclipped.batch(step))
+        state, _ = structure.step(state, structure.batch(step))
         other, _ = arithmetic.step(other, arithmetic.batch(step))
     for path, leaf in trees.flatten(state.params).items():
         np.testing.assert_allclose(leaf, trees.flatten(other.params)[path], atol=1e-6, err_msg=path)
 
 
-@pytest.mark.parametrize("stop_after", [4, BORDER, 12])
-def test_a_run_stopped_in_any_phase_goes_on_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
-    plan, state = ftjax.prepare(settings())
+EVERYTHING_ON = {
+    "coefficient": CoefficientConfig(rules=PROBE_FIRST, auto="rgn", auto_every="5 steps"),
+    "anchor": AnchorConfig(mixout=0.3, ball=0.1, select=1.0, pull=1.0),
+    "after": AfterConfig(candidates=("ema", "swa"), swa_from="4 steps"),
+    "optimizer": OptimizerConfig(learning_rate=3e-3, sam=0.05),
+}
+
+
+@pytest.mark.parametrize(("stop_after", "changes"), [(4, {}), (BORDER, {}), (12, EVERYTHING_ON)])
+def test_a_run_stopped_in_any_phase_goes_on_bit_for_bit(tmp_path: Path, stop_after: int, changes: dict) -> None:
+    plan, state = ftjax.prepare(settings(**changes))
     whole, log = train(plan, plan.copy(state), tmp_path / "whole")
     part, first = train(plan, plan.copy(state), tmp_path / "parts", stop_after)
     assert not part.finished
@@ -167,3 +189,45 @@ def test_a_traced_state_stays_in_its_stage_and_a_foreign_one_is_refused() -> Non
     assert jax.tree.structure(lowered[0]) == jax.tree.structure(state)
     with pytest.raises(ValueError, match="this state is not of this plan"):
         plan.pure_step(state._replace(live={"a": jnp.zeros(1)}), plan.batch(0), plan.hyper)
+
+
+def test_an_average_of_what_begins_late_starts_at_theta0() -> None:
+    plan, state = ftjax.prepare(settings(after=AfterConfig(candidates=("ema",), ema_decay=0.5)))
+    start = trees.flatten(state.params)
+    for step in range(BORDER):
+        state, _ = plan.step(state, plan.batch(step))
+    entered = trees.flatten(plan.enter(state).extra["averages"]["ema"])
+    np.testing.assert_array_equal(entered["encoder/block_0/mlp/up/kernel"], start["encoder/block_0/mlp/up/kernel"])
+    np.testing.assert_array_equal(entered["head/kernel"], trees.flatten(state.extra["averages"]["ema"])["head/kernel"])
+
+
+def test_patience_waits_until_everybody_has_begun(tmp_path: Path) -> None:
+    """A probe that has converged is the purpose of the first phase, and no reason to stop."""
+    impatient = dataclasses.replace(settings().train, patience=1, evaluate_every="2 steps")
+    plan, state = ftjax.prepare(settings(train=impatient, optimizer=OptimizerConfig(learning_rate=1e-9)))
+    fitted, _ = train(plan, state, tmp_path)
+    assert fitted.finished
+    assert BORDER < int(fitted.state.step) < 20
+
+
+def test_a_schedule_free_run_keeps_its_average_also_when_it_is_stopped_and_goes_on(tmp_path: Path) -> None:
+    free = OptimizerConfig(learning_rate=3e-3, schedule="constant", schedule_free=True)
+    once = dataclasses.replace(settings().train, evaluate_every="20 steps")
+    plan, state = ftjax.prepare(settings(optimizer=free, coefficient=CoefficientConfig(), train=once))
+    train(plan, plan.copy(state), tmp_path, stop_after=12)
+    fitted, _ = train(plan, state, tmp_path)
+    average = coefficients.evaluation_params(fitted.state.opt_state, fitted.state.live, plan.hyper)
+    store = Checkpoints(tmp_path)
+    best = store.restore_best({"params": fitted.state.params, "batch_stats": fitted.state.extra["batch_stats"]})
+    store.close()
+    assert best is not None
+    for path, leaf in trees.flatten(best.tree["params"]).items():
+        np.testing.assert_allclose(leaf, trees.flatten(average)[path], atol=1e-7, err_msg=path)
+    assert np.abs(np.asarray(best.tree["params"]["head"]["kernel"]) - np.asarray(fitted.state.params["head"]["kernel"])).max() > 1e-5
+
+
+def test_a_population_of_several_stages_is_refused() -> None:
+    plan, state = ftjax.prepare(settings())
+    population = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), state)
+    with pytest.raises(ValueError, match=r'a population has one layout for all its members: plan it with coefficient.phases="arithmetic"'):
+        plan.enter(population)
