@@ -63,7 +63,8 @@ def section(shared: Path, model: str) -> list[str]:
         rows.append(f"| {method} | {counts['live']:,} of {counts['total']:,} | {phases} | {costs[-1] / 1e6:.0f} | {shares} |")
         tables += [f"### {model}, {method}", "", "```text", *plan.table.lines(), "```", ""]
         print(rows[-1], flush=True)
-    head = [f"## {model}", "", "| method | live parameters | phases (steps) | MFLOP per example, last phase | share of full's, by phase |", "|---|---|---|--:|---|"]
+    columns = "| method | live parameters | phases (steps) | MFLOP per example, last phase | share of full's, by phase |"
+    head = [f"## {model}", "", columns, "|---|---|---|--:|---|"]
     return [*head, *rows, "", *tables]
 
 

@@ -41,7 +41,7 @@ def mixout(live: Tree, anchor: Tree, rows: Rows, key: Array, rate: Float[Array, 
     def mix(path: str, theta: Array) -> Array:
         if path not in starts or is_zero(rows[path].anchor):
             return theta
-        p = rate * jnp.minimum(1, evaluate(rows[path].anchor, step))
+        p = rate * jnp.minimum(1, evaluate(rows[path].anchor, jnp.asarray(step)))
         kept = jax.random.bernoulli(jax.random.fold_in(key, zlib.crc32(path.encode())), 1 - p, theta.shape)
         # theta + x p/(1-p) equals theta0 + x/(1-p) and is theta, bit for bit, where p is 0.
         return jnp.where(kept, theta + like(p / (1 - p), theta) * (theta - starts[path]), starts[path])

@@ -147,7 +147,7 @@ class Plan:
         """Batches and compiled step of a stage that `state` has entered; a head-only stage computes its features here, once."""
         split, parts = self.dataset.splits["train"], stage.parts
         if stage.head_only:
-            split, parts = on_features(stage, split, self.features(state.params, state.extra["batch_stats"], "train"))
+            split, parts = on_features(stage, self.model, split, self.features(state.params, state.extra["batch_stats"], "train"))
         batch = self.put(data.batch_at(split, stage.phase.start, self.batch_size, self.config.seed))
         return Feed(split, compiled(parts, stage.abstract, batch, self.hyper, self.mesh), self.hyper)
 

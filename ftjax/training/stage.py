@@ -107,10 +107,10 @@ class AsTheyAre:
         return images.astype(dtype)
 
 
-def on_features(stage: Stage, split: Split, features: np.ndarray) -> tuple[Split, StepParts]:
+def on_features(stage: Stage, model: HasHead, split: Split, features: np.ndarray) -> tuple[Split, StepParts]:
     """The split and the step of a head-only stage: pictures replaced by their features, float32 `[rows width]`."""
     lookup = dataclasses.replace(split, images=lambda indices: features[indices])
-    return lookup, dataclasses.replace(stage.parts, model=HeadOfModel(stage.parts.model), preprocessing=AsTheyAre())
+    return lookup, dataclasses.replace(stage.parts, model=HeadOfModel(model), preprocessing=AsTheyAre())
 
 
 def compiled(parts: StepParts, abstract: TrainState, batch: Batch, hyper: coefficients.Hyper, mesh: Mesh) -> jax.stages.Compiled:
