@@ -17,6 +17,9 @@ SMALL = {
     "resnet": models.ModelSpec("resnet", {"stem": "cifar", "widths": [8, 16], "depths": [1, 1]}, 5, (8, 12)),
     "preact": models.ModelSpec("resnet", {"stem": "cifar", "block": "preact", "widths": [8, 16], "depths": [1, 1], "final_norm": True}, 5, (8, 12)),
     "bottleneck": models.ModelSpec("resnet", {"block": "bottleneck", "widths": [4, 8], "depths": [1, 1]}, 5, (16, 20)),
+    "deit": models.ModelSpec("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 4, "distillation": True}, 5, (8, 12)),
+    "dinov2": models.ModelSpec("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 4, "layer_scale": True, "pool": "token_mean"}, 5, (8, 12)),
+    "convnext": models.ModelSpec("convnext", {"widths": [8, 16], "depths": [1, 2], "layer_scale": 0.5}, 5, (16, 24)),
     "subsample": models.ModelSpec("resnet", {"stem": "cifar", "shortcut": "subsample", "widths": [8, 16], "depths": [1, 1]}, 5, (8, 12)),
 }
 
@@ -43,7 +46,7 @@ def differences(one, two):
     return [float(jnp.abs(a - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)]
 
 
-@pytest.mark.parametrize("name", ["vit", "resnet"])
+@pytest.mark.parametrize("name", ["vit", "resnet", "convnext"])
 def test_remat_changes_no_gradient(name):
     params, extra, images = started(name)
     plain, saved = (loss_and_gradient(models.build(SMALL[name], remat=remat), params, extra, images) for remat in (False, True))
@@ -167,3 +170,35 @@ def test_gradients_reach_the_body_on_the_first_step():
     _, gradient = loss_and_gradient(models.build(SMALL["vit"]), params, extra, images)
     assert float(jnp.abs(gradient["stem"]["patch"]["kernel"]).max()) > 0
     assert float(jnp.abs(params["head"]["bias"]).max()) == 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_head_of_the_features_is_the_whole_model_and_groups_cover_every_path(name):
+    model = models.build(SMALL[name])
+    params, extra, images = started(name)
+    whole = jax.jit(model.apply)(params, extra, images)[0]
+    np.testing.assert_allclose(model.head(params, model.features(params, extra, images)), whole, atol=1e-5)
+    assert {model.group_of(path) for path in trees.flatten(params)} == set(model.groups)
+
+
+def test_variants_at_their_defaults_leave_a_spec_as_it_was():
+    plain = models.ModelSpec("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 4}, 5, (8, 12))
+    named = models.ModelSpec("vit", {**plain.options, "epsilon": 1e-6, "layer_scale": False, "distillation": False, "pool": "token"}, 5, (8, 12))
+    assert models.build(named).spec.to_json() == models.build(plain).spec.to_json()
+    assert models.build(models.ModelSpec("vit", {**plain.options, "epsilon": 1e-12}, 5, (8, 12))).spec.options["epsilon"] == 1e-12
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "size", "message"),
+    [
+        ("vit", {"pool": "mean"}, (16, 16), "vit: pool 'mean': "),
+        ("vit", {"pool": "token_mean", "distillation": True}, (16, 16), "'token_mean' goes without distillation"),
+        ("vit", {"layer_scale": 1}, (16, 16), "vit: option layer_scale 1 is of type int; allowed: bool"),
+        ("convnext", {"depths": [3, 3]}, (64, 64), "convnext: widths [96, 192, 384, 768] and depths [3, 3] need one positive entry for each stage"),
+        ("convnext", {}, (31, 64), "model.image_size (31, 64): patches of 4 and 4 stages need at least 32 pixels on each side"),
+    ],
+)
+def test_impossible_variants_and_convnexts_are_refused(family, options, size, message):
+    with pytest.raises(ConfigError) as refusal:
+        models.build(models.ModelSpec(family, options, 5, size))
+    assert message in str(refusal.value)

@@ -71,10 +71,11 @@ def test_convolutions_that_are_products_equal_xlas_convolution(size, stride, pad
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1)), ((0, 3), (2, 0))])
-@pytest.mark.parametrize(("size", "strides"), [((8, 9), (1, 1)), ((8, 9), (2, 2)), ((7, 10), (2, 1)), ((5, 5), (3, 2))])
-def test_the_depthwise_convolution_and_its_derivatives_are_xlas(size, strides, padding):
+@pytest.mark.parametrize(("size", "strides"), [((8, 9), (1, 1)), ((8, 9), (2, 2)), ((7, 10), (2, 1)), ((7, 5), (3, 2))])
+@pytest.mark.parametrize("kernel", [(3, 3), (7, 5)])  # unrolled, and in a loop over its rows
+def test_the_depthwise_convolution_and_its_derivatives_are_xlas(size, strides, padding, kernel):
     with jax.enable_x64(True):
-        x, w = normal(0, 2, *size, 4, dtype=jnp.float64), normal(1, 3, 3, 1, 4, dtype=jnp.float64)
+        x, w = normal(0, 2, *size, 4, dtype=jnp.float64), normal(1, *kernel, 1, 4, dtype=jnp.float64)
         settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": 4}
         expected = with_pullback(lambda x, w: jax.lax.conv_general_dilated(x, w, strides, padding, **settings))
         ours = with_pullback(lambda x, w: layers.conv(x, w, strides=strides, padding=padding, groups=4))
