@@ -53,6 +53,21 @@ def resolve_rules(rules: Rules, paths: Iterable[str], what: str, group_of: Calla
     return {path: (index, rules[index][1]) for path, index in winner.items() if index is not None}
 
 
+def first_match(values: Mapping[str, Any], paths: Iterable[str], what: str, group_of: Callable[[str], str]) -> dict[str, Any]:
+    """The value of the first pattern that matches each path; paths that none matches are left out, and a value may be anything.
+
+    Raises:
+      ConfigError: a pattern that is no regular expression or matches nothing.
+
+    >>> first_match({"group:head": "a", ".*/bias": "b"}, ["stem/bias", "stem/kernel", "head/bias"], "values", lambda path: path.split("/")[0])
+    {'stem/bias': 'b', 'head/bias': 'a'}
+    """
+    groups = {path: group_of(path) for path in paths}
+    matched = [(value, _found(pattern, groups, f"{what}: {pattern!r}")) for pattern, value in values.items()]
+    winners = {path: [value for value, taken in matched if path in taken][:1] for path in groups}
+    return {path: winner[0] for path, winner in winners.items() if winner}
+
+
 def is_zero(value: Any) -> bool:
     """Whether a value is the static 0 that freezes by structure: the number, or an array of nothing else.
 
@@ -68,6 +83,11 @@ def _matches(rule: tuple[str, Value], index: int, groups: Mapping[str, str], wha
     pattern, value = rule
     where = f"{what}: rule {index + 1} {pattern!r}"
     _check_value(value, where)
+    return _found(pattern, groups, where)
+
+
+def _found(pattern: str, groups: Mapping[str, str], where: str) -> set[str]:
+    """The paths that a pattern matches by themselves or by their group."""
     by_group = pattern.startswith(GROUP)
     try:
         # The prefix is no part of the expression: in `group:a|b` it belongs to both.

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from ftjax.coefficients.anchors import forces, resolve_anchors
 from ftjax.coefficients.hyper import Hyper, coefficient_rules, numbers
-from ftjax.coefficients.rules import is_zero, resolve_rules
+from ftjax.coefficients.rules import first_match, is_zero, resolve_rules
 from ftjax.coefficients.schedules import Schedule, evaluate, on_clock
 from ftjax.config import AnchorConfig, Config, Duration, Rules, Value
 from ftjax.durations import Clock, to_steps
@@ -130,6 +130,7 @@ def build_table(
     clock: Clock,
     *,
     new: Collection[str] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> Table:
     """Resolve the configuration into one row per parameter.
 
@@ -140,6 +141,8 @@ def build_table(
       group_of: group of a path.
       clock: what the durations in schedules mean; needs `total_steps`.
       new: paths without a pretrained value; None: those of the head.
+      values: by pattern what a configuration file cannot say: an optax schedule (a function of the step) or an array that broadcasts to the
+        parameter (an element mask, one value per layer of stacked ones); they take the place of the rules' values.
 
     Raises:
       ConfigError: rules that do not fit the paths (`resolve_rules`), schedules that do not fit the run, an anchor on what has no pretrained
@@ -148,7 +151,8 @@ def build_table(
     if clock.total_steps is None:
         raise ValueError("a table needs the length of the run: Clock.total_steps")
     rules = coefficient_rules(config)
-    values = resolve_rules(rules, shapes, "coefficient.rules", group_of)
+    given = first_match(values or {}, shapes, "coefficients", group_of)
+    ruled = resolve_rules(rules, shapes, "coefficient.rules", group_of)
     decays = _decays(config.coefficient.decay_rules, shapes, group_of)
     new = {path for path in shapes if group_of(path) == groups[-1]} if new is None else new
     anchors = resolve_anchors(config.anchor, shapes, group_of, new)
@@ -156,7 +160,7 @@ def build_table(
     starts = _starts(config.coefficient.unfreeze_every, groups, clock)
     rows = []
     for path, shape in shapes.items():
-        (rule, value), (decay, decay_why), (anchor, anchor_why), group = values[path], decays[path], anchors[path], group_of(path)
+        (rule, value), (decay, decay_why), (anchor, anchor_why), group = ruled[path], decays[path], anchors[path], group_of(path)
         head = group == groups[-1]
         rows.append(
             Row(
@@ -164,7 +168,7 @@ def build_table(
                 shape=tuple(shape),
                 group=group,
                 rule=rule,
-                value=_from(on_clock(value, clock, "coefficient.rules"), starts[group]),
+                value=_from(on_clock(given.get(path, value), clock, "coefficient.rules"), starts[group]),
                 depth=exponents[group],
                 head=head,
                 decay=on_clock(decay, clock, "coefficient.decay_rules"),

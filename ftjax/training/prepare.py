@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -28,18 +29,29 @@ from ftjax.training.step import StepParts
 from ftjax.trees import Tree
 
 
-def prepare_config(config: Config) -> tuple[Plan, TrainState]:
-    """`ftjax.prepare(config)`: the plan and the state before step 0, for stepping through a run by hand."""
-    return prepare(configuration.resolve(None, {}, config))
+def prepare_config(config: Config, *, coefficients: Mapping[str, Any] | None = None) -> tuple[Plan, TrainState]:
+    """`ftjax.prepare(config)`: the plan and the state before step 0, for stepping through a run by hand.
+
+    Args:
+      config: what `--config` would load; a field that is None is filled by the recipe.
+      coefficients: by pattern what a configuration cannot hold as data: `{"group:stem": optax.cosine_decay_schedule(1.0, 500), ".*/kernel": mask}`.
+
+    Raises:
+      FtjaxError: whatever cannot be used, before anything is trained.
+    """
+    return prepare(configuration.resolve(None, {}, config), values=coefficients)
 
 
-def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: data.Progress | None = None) -> tuple[Plan, TrainState]:
+def prepare(
+    resolved: Resolved, *, dataset: Dataset | None = None, progress: data.Progress | None = None, values: Mapping[str, Any] | None = None
+) -> tuple[Plan, TrainState]:
     """Decide everything and place the state before step 0.
 
     Args:
       resolved: the configuration with origins; open values are filled here.
       dataset: the data set, when the caller has collected it already.
       progress: called with (done, total) while images are decoded.
+      values: see `prepare_config`.
 
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
@@ -57,7 +69,7 @@ def prepare(resolved: Resolved, *, dataset: Dataset | None = None, progress: dat
     clock = _clock(config, len(dataset.splits["train"]), mesh)
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
-    table = _table(config, model, params, load, clock)
+    table = _table(config, model, params, load, clock, values)
     task = make_task(config.task, dataset.classes)
     metric_named(config.evaluation.metric, config.evaluation.top_k)  # refused now rather than after the first evaluation
     for name, split in dataset.splits.items():
@@ -135,11 +147,13 @@ def _load(config: Config, selection: Selection, model: models.Model, keeps_head:
     return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
 
 
-def _table(config: Config, model: models.Model, params: Tree, load: weights.LoadPlan | None, clock: durations.Clock) -> coefficients.Table:
+def _table(
+    config: Config, model: models.Model, params: Tree, load: weights.LoadPlan | None, clock: durations.Clock, values: Mapping[str, Any] | None
+) -> coefficients.Table:
     """The coefficient of every parameter; those without a pretrained value are new."""
     shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
     new = set(shapes) if load is None else {row.target for row in load.rows if row.action == "initialised"} & set(shapes)
-    return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new)
+    return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new, values=values)
 
 
 def _parts(

@@ -34,6 +34,11 @@ class Law:
     def table(self) -> Table:
         return build_table(self.config, {path: leaf.shape for path, leaf in trees.flatten(self.params).items()}, GROUPS, group_of, self.clock)
 
+    def table_with(self, values: dict) -> Table:
+        """The table with values that only Python can give."""
+        shapes = {path: leaf.shape for path, leaf in trees.flatten(self.params).items()}
+        return build_table(self.config, shapes, GROUPS, group_of, self.clock, values=values)
+
     @property
     def hyper(self) -> dict:
         return default_hyper(self.config)

@@ -3,7 +3,10 @@
 import json
 import re
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
 from ftjax.coefficients import coefficient, depths
@@ -126,3 +129,16 @@ def test_the_printed_table_says_what_holds_the_anchored_parameters(law) -> None:
 def test_a_table_is_hashable_and_equal_to_itself_made_again(law) -> None:
     assert hash(law().table) == hash(law().table)
     assert law().table == law().table
+
+
+def test_python_may_give_optax_schedules_and_element_masks_by_pattern(law) -> None:
+    the = law(name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=float("inf"))
+    mask = np.array([[1.0, 0.0, 1.0]])
+    given = {"group:head": optax.linear_schedule(1.0, 0.0, 10), "stem/patch/kernel": mask}
+    link, ones = the.link(the.table_with(given)), jax.tree.map(jnp.ones_like, the.params)
+    updates, _ = link.update(ones, link.init(the.params), the.params, step=jnp.array(5), hyper=the.hyper)
+    np.testing.assert_allclose(updates["stem"]["patch"]["kernel"], -0.01 * np.broadcast_to(mask, (2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(updates["head"]["kernel"], -0.005, rtol=1e-6)
+    np.testing.assert_allclose(updates["norm"]["scale"], -0.01, rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"^coefficients: 'steem/.*' matches no parameter; did you mean 'stem/\.\*'"):
+        the.table_with({"steem/.*": mask})
