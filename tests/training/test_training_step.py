@@ -77,12 +77,15 @@ def test_frozen_leaves_stay_bit_equal_and_carry_no_moments():
     assert not np.array_equal(after.live["head"]["kernel"], state.live["head"]["kernel"])
 
 
-def test_head_only_training_costs_at_most_0_4_of_full_in_six_blocks():
+def test_head_only_training_costs_at_most_0_4_of_full_and_partial_freezing_in_proportion_to_the_lowest_live_block():
     flops = {}
-    for name, rules in (("full", None), ("head", PROBE)):
+    for name, rules in (("full", None), ("upper half", (("group:stem|block_[0-2]", 0.0), (".*", 1.0))), ("head", PROBE)):
         parts, state, hyper, _ = small.build(small.config(rules), depth=6)
         flops[name] = jax.jit(make_step(parts)).lower(state, small.batch(), hyper).compile().cost_analysis()["flops"]
     assert flops["head"] <= 0.4 * flops["full"], flops
+    # A live block costs a gradient of its weights and one of its input; the lowest needs only the first: (2 * 3 - 1) / (2 * 6).
+    half = (flops["upper half"] - flops["head"]) / (flops["full"] - flops["head"])
+    assert half == pytest.approx(5 / 12, abs=0.03), flops
 
 
 def test_a_population_of_learning_rates_is_one_trace_and_equals_single_runs():
