@@ -1,8 +1,10 @@
 """Pretrained weights in and out: open a file, recognise what it holds, plan where every leaf comes from, and only then load.
 
-`open_weights -> recognise -> plan -> LoadPlan.apply`; `save_safetensors` is the way back. Nothing read is ever run.
+`open_weights -> recognise -> plan -> LoadPlan.apply`; `save_safetensors` is the way back, `save_hugging_face` the way out to transformers.
+Nothing read is ever run.
 """
 
+from ftjax.weights.hf_saving import save_hugging_face
 from ftjax.weights.load_plan import LoadPlan, LoadRow
 from ftjax.weights.maps.base import Recognised
 from ftjax.weights.opening import builtin_names, open_weights

@@ -1,5 +1,6 @@
-"""Hugging Face directories in: every leaf explained, both spellings, shards, class names, input, and clear messages for bad ones."""
+"""Hugging Face directories in and out: every leaf explained, both spellings, shards, class names, input, and clear messages for bad ones."""
 
+import dataclasses
 import json
 import math
 
@@ -8,10 +9,10 @@ import pytest
 from hf_files import CONFIG, PREPROCESSOR, vit_state, write_hf
 from weights_files import build, target_of, zeros_of
 
-from ftjax import Config, ModelConfig, files
+from ftjax import Config, ModelConfig, files, models
 from ftjax.errors import ConfigError, WeightsError
 from ftjax.training.select import select
-from ftjax.weights import open_weights, plan, recognise, save_safetensors
+from ftjax.weights import Recognised, open_weights, plan, recognise, save_hugging_face, save_safetensors
 
 GOLDEN = {
     "vit": ("vit", 24, 0),
@@ -272,3 +273,64 @@ def test_load_json_of_a_directory_is_strict_json(tmp_path):
     _, made, _ = load(write_hf(tmp_path / "model", vit_state()))
     files.write_json(tmp_path / "load.json", made.to_json())
     assert json.loads((tmp_path / "load.json").read_text())["name_map"] == "Hugging Face ViT"
+
+
+OUT = {
+    "vit": models.ModelSpec("vit", {"patch": 4, "width": 8, "depth": 2, "heads": 2}, 3, (8, 8)),
+    "deit": models.ModelSpec("vit", {"patch": 4, "width": 8, "depth": 2, "heads": 2, "distillation": True, "epsilon": 1e-12}, 3, (8, 8)),
+    "dinov2": models.ModelSpec("vit", {"patch": 4, "width": 8, "depth": 2, "heads": 2, "layer_scale": True, "pool": "token_mean"}, 3, (8, 8)),
+    "convnext": models.ModelSpec("convnext", {"widths": [4, 8], "depths": [1, 2], "layer_scale": 0.5}, 3, (32, 32)),
+    "resnet": models.ModelSpec("resnet", {"block": "bottleneck", "widths": [2, 4], "depths": [1, 2]}, 3, (32, 32)),
+}
+INPUT = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.5, 0.75], "interpolation": "bicubic", "crop_fraction": 0.5}
+
+
+def held_by(spec, **changes):
+    spec = models.build(spec).spec
+    held = Recognised(spec.family, dict(spec.options), spec.num_classes, spec.image_size, "ftjax", INPUT, classes=("cat", "dog", "emu"))
+    return dataclasses.replace(held, **changes)
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_what_is_written_for_transformers_reads_back_as_the_same_model(name, tmp_path):
+    rng = np.random.default_rng(0)
+    flat = {path: rng.normal(size=shape).astype(np.float32) for path, (shape, _) in target_of(models.build(OUT[name])).items()}
+    save_hugging_face(tmp_path, flat, held_by(OUT[name]))
+    recognised, made, leaves = load(tmp_path)
+    assert models.build(models.ModelSpec(recognised.family, recognised.options, 3, recognised.image_size)).spec == models.build(OUT[name]).spec
+    assert (recognised.input, recognised.classes) == (INPUT, ("cat", "dog", "emu"))
+    assert {why for _, why in made.ignored} <= {"a counter of torch's batch norm, not a weight"}
+    same_tree(flat, leaves)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("vit", {"family": "mobilenet_v2"}, "transformers' image classifiers have no mobilenet_v2; allowed: vit, convnext, resnet"),
+        ("vit", {"options": {"layer_scale": True}}, "transformers has no vit with layer_scale=True, pool='token', distillation=False"),
+        ("vit", {"classes": ("cat", "dog")}, "3 classes need as many different names; found 2"),
+        ("vit", {"num_classes": None}, "a model without a head is no image classifier of transformers"),
+        ("vit", {"input_size": (8, 16)}, "cannot keep the shape of pictures for an input of 8x16"),
+    ],
+)
+def test_what_transformers_cannot_compute_is_not_written(name, changes, message, tmp_path):
+    with pytest.raises(WeightsError) as refusal:
+        save_hugging_face(tmp_path / "out", {}, held_by(OUT[name], **changes))
+    assert message in str(refusal.value)
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_cifar_resnet_has_no_home_in_transformers(tmp_path):
+    spec = models.named("resnet20_cifar", 3)[0]
+    with pytest.raises(WeightsError, match="no resnet with stem='cifar', padding='same', shortcut='conv_bias'; allowed: torchvision's layout"):
+        save_hugging_face(tmp_path, {}, held_by(spec))
+
+
+def test_a_snapshot_of_the_hub_brings_its_config_and_classes(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    write_hf(tmp_path, vit_state(), preprocessor=PREPROCESSOR)
+    seen = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: seen.update(options) or str(tmp_path))
+    assert recognise(open_weights("hf://owner/name")).classes == ("cat", "dog", "emu")
+    assert {"config.json", "preprocessor_config.json"} <= set(seen["allow_patterns"])

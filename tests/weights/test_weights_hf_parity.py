@@ -1,4 +1,4 @@
-"""Hugging Face models in: logits equal those of transformers, on the golden files and on random weights of the real configurations."""
+"""Hugging Face models in and out: logits equal those of transformers, on the golden files and on random weights of the real configurations."""
 
 import json
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from weights_files import build, loaded_model, target_of, zeros_of
 
-from ftjax.weights import open_weights, plan, recognise
+from ftjax import models
+from ftjax.weights import Recognised, open_weights, plan, recognise, save_hugging_face
 
 pytestmark = pytest.mark.parity
 GOLDEN = ("vit", "vit_transformers4", "r_vit", "r_deit", "r_dinov2", "r_convnext")
@@ -140,3 +141,29 @@ def test_a_body_without_head_gives_transformers_features(hf, tmp_path):
     params, extra = loaded_model(built, plan(source, recognised, target).apply(zeros_of(target)))
     expected = np.concatenate([hidden[:, 0], hidden[:, 1:].mean(1)], axis=1)
     np.testing.assert_allclose(np.asarray(built.features(params, extra, jnp.asarray(images))), expected, atol=1e-5, rtol=0)
+
+
+OUT = {
+    "vit": models.ModelSpec("vit", {"patch": 4, "width": 16, "depth": 2, "heads": 2}, 3, (16, 16)),
+    "deit": models.ModelSpec("vit", {"patch": 4, "width": 16, "depth": 2, "heads": 2, "distillation": True}, 3, (16, 16)),
+    "dinov2": models.ModelSpec("vit", {"patch": 4, "width": 16, "depth": 2, "heads": 2, "layer_scale": True, "pool": "token_mean"}, 3, (16, 16)),
+    "convnext": models.ModelSpec("convnext", {"widths": [4, 8], "depths": [1, 2], "layer_scale": 0.5}, 3, (32, 32)),
+    "resnet": models.ModelSpec("resnet", {"block": "bottleneck", "widths": [2, 4], "depths": [1, 2]}, 3, (32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_transformers_loads_what_we_write_whole_and_gives_our_logits(name, hf, tmp_path):
+    model = models.build(OUT[name])
+    rng = np.random.default_rng(0)
+    flat = {path: rng.uniform(0.1, 0.9, shape).astype(np.float32) / max(np.prod(shape[:-1]), 1) for path, (shape, _) in target_of(model).items()}
+    spec, read = model.spec, {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop_fraction": 0.875}
+    held = Recognised(spec.family, dict(spec.options), 3, spec.image_size, "ftjax", read, classes=("cat", "dog", "emu"))
+    save_hugging_face(tmp_path, flat, held)
+    loaded, told = hf.AutoModelForImageClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    assert loaded.config.id2label == {0: "cat", 1: "dog", 2: "emu"}
+    images = images_of(spec.image_size[0])
+    params, extra = loaded_model(model, flat)
+    np.testing.assert_allclose(np.asarray(jax.jit(model.apply)(params, extra, jnp.asarray(images))[0]), theirs(loaded, images), atol=1e-5, rtol=0)

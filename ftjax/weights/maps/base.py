@@ -19,15 +19,19 @@ from ftjax.weights.source import Source
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A change of layout that moves numbers and changes none; `name` is the reason given in load.json (empty: as it is)."""
+    """A change of layout that moves numbers and changes none; `name` is the reason given in load.json (empty: as it is).
+
+    `back` undoes `apply`, for the formats that are written too.
+    """
 
     name: str
     apply: Callable[[np.ndarray], np.ndarray]
+    back: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-KEEP = Conversion("", lambda array: array)
-LINEAR = Conversion("(out, in) -> (in, out)", lambda array: array.transpose(1, 0))
-CONV = Conversion("OIHW -> HWIO", lambda array: array.transpose(2, 3, 1, 0))
+KEEP = Conversion("", lambda array: array, lambda array: array)
+LINEAR = Conversion("(out, in) -> (in, out)", lambda array: array.transpose(1, 0), lambda array: array.transpose(1, 0))
+CONV = Conversion("OIHW -> HWIO", lambda array: array.transpose(2, 3, 1, 0), lambda array: array.transpose(3, 2, 0, 1))
 DEPTHWISE = Conversion("(h, w, c, 1) -> (h, w, 1, c)", lambda array: array.transpose(0, 1, 3, 2))
 HEADS_OUT = Conversion("(in, heads, size) -> (in, out)", lambda array: array.reshape(array.shape[0], -1))
 HEADS_IN = Conversion("(heads, size, out) -> (in, out)", lambda array: array.reshape(-1, array.shape[-1]))
@@ -110,10 +114,16 @@ class NameMap:
             if (numbers := match(line.source, self.normalise(name, recognised))) is not None
         )
 
+    def written(self, target: str, recognised: Recognised) -> tuple[str, Conversion] | None:
+        """The name and the layout in which a file of this kind holds `target`."""
+        lines = self.table(recognised) if self.table else ()
+        found = ((line, numbers) for line in lines if (numbers := match(line.target, target)) is not None)
+        return next(((fill(line.source, numbers), line.conversion) for line, numbers in found), None)
+
     def expected(self, target: str, recognised: Recognised) -> str | None:
         """The name under which a file of this kind should hold `target`."""
-        lines = self.table(recognised) if self.table else ()
-        return next((fill(line.source, numbers) for line in lines if (numbers := match(line.target, target)) is not None), None)
+        found = self.written(target, recognised)
+        return found[0] if found else None
 
     def ignored_because(self, name: str) -> str | None:
         """The rule that leaves a tensor out, if there is one."""
