@@ -19,7 +19,7 @@ SMALL = {
     "bottleneck": models.ModelSpec("resnet", {"block": "bottleneck", "widths": [4, 8], "depths": [1, 1]}, 5, (16, 20)),
     "deit": models.ModelSpec("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 4, "distillation": True}, 5, (8, 12)),
     "dinov2": models.ModelSpec("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 4, "layer_scale": True, "pool": "token_mean"}, 5, (8, 12)),
-    "convnext": models.ModelSpec("convnext", {"widths": [8, 16], "depths": [1, 2], "layer_scale": 0.5}, 5, (16, 24)),
+    "convnext": models.ModelSpec("convnext", {"widths": [8, 16], "depths": [1, 1], "layer_scale": 0.5}, 5, (16, 24)),
     "subsample": models.ModelSpec("resnet", {"stem": "cifar", "shortcut": "subsample", "widths": [8, 16], "depths": [1, 1]}, 5, (8, 12)),
 }
 
