@@ -73,4 +73,4 @@ def test_a_control_that_finds_something_is_named(found):
 
 def test_an_identity_that_is_broken_is_named(found):
     assert "c = 0.1 differs from a tenth of the learning rate by 0.01, more than 1e-05" in page.failed_controls(found | {"identity": 0.01})
-    assert "it is broken" in page.render(found | {"identity": 0.01})
+    assert "it misses its bound of\n1e-05" in page.render(found | {"identity": 0.01})

@@ -235,3 +235,11 @@ def test_a_row_can_be_pulled_harder_than_another(law) -> None:
     np.testing.assert_allclose(updates["stem"]["position"], -0.02 * the.params["stem"]["position"], rtol=1e-6)
     np.testing.assert_allclose(updates["norm"]["scale"], -0.01 * the.params["norm"]["scale"], rtol=1e-6)
     assert not np.any(updates["head"]["kernel"])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
+def test_an_eighth_of_the_coefficient_is_an_eighth_of_the_learning_rate_bit_for_bit(law, name: str) -> None:
+    """A power of two rounds nothing, so that the identity is exact; weight decay and pull are scaled along."""
+    slow = law(rules=(("group:head", 1.0), (".*", 0.125)), name=name, learning_rate=0.01, anchor={"pull": 1.0})
+    eighth = law(rules=(("group:head", 8.0), (".*", 1.0)), name=name, learning_rate=0.01 / 8, anchor={"pull": 1.0})
+    assert_close(slow.train(anchored=True), eighth.train(anchored=True), atol=0)
