@@ -274,6 +274,8 @@ def _convert(value: Any, hint: Any, key: str, where: str) -> Any:
         return value
     literals = [option for option in _literals(hint) if isinstance(option, str)]
     nearest = f"; {did_you_mean(value, literals)}" if isinstance(value, str) and literals else ""
+    if typing.get_origin(hint) is tuple and isinstance(value, str) and value in _literals(typing.get_args(hint)[0]):
+        nearest = f"; for one write ({value!r},)"
     raise ConfigError(f"{where}: {key}={value!r} has the wrong type {type(value).__name__}; allowed: {_describe(hint)}{nearest}")
 
 

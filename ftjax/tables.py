@@ -32,7 +32,8 @@ def lp_ft(border: Duration = "33%", ramp: Duration = "5%", probe: float = 30.0) 
     A probe converges at 10 to 100 times the rate of fine-tuning (MAE). The ramp is ours: Adam's moments of the body start at the border.
     """
     head = (("0%", probe), (border, probe), (border, 1.0))
-    return CoefficientConfig(rules=(("group:head", head), (".*", ((border, 0.0), (add(border, ramp, "lp_ft"), 1.0)))))
+    # The head's coefficient is said here in full: a recipe's factor for new heads would multiply the probe's rate once more.
+    return CoefficientConfig(rules=(("group:head", head), (".*", ((border, 0.0), (add(border, ramp, "lp_ft"), 1.0)))), head_factor=1.0)
 
 
 def bitfit() -> CoefficientConfig:

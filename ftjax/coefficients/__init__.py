@@ -11,7 +11,7 @@ This room knows trees and paths, not models.
 """
 
 from ftjax.coefficients.chain import chain
-from ftjax.coefficients.hyper import Hyper, default_hyper
+from ftjax.coefficients.hyper import Hyper, check_hyper, default_hyper
 from ftjax.coefficients.layout import combine, partition
 from ftjax.coefficients.links import moving
 from ftjax.coefficients.mixout import mixout
@@ -33,6 +33,7 @@ __all__ = [
     "build_table",
     "chain",
     "check_composes",
+    "check_hyper",
     "coefficient",
     "combine",
     "default_hyper",

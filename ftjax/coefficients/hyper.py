@@ -7,13 +7,14 @@ nothing retraces when a number changes, and no number becomes a literal in the c
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ftjax.config import Config, Rules
-from ftjax.errors import ConfigError
+from ftjax.errors import ConfigError, did_you_mean
 from ftjax.tables import EVERYTHING
 
 Hyper = dict[str, Any]
@@ -55,16 +56,50 @@ def numbers(config: Config) -> dict[str, Any]:
 
 
 def default_hyper(config: Config) -> Hyper:
-    """The configured hyperparameters as scalar arrays: those of `numbers`, and `seed` (uint32).
+    """The configured hyperparameters as scalar arrays: those of `numbers` that the run reads, and `seed` (uint32).
 
-    `coefficient` holds one multiplier per rule of the table, all 1. Arrays are strongly typed (float32, or float64 where JAX allows it), so
-    replacing one by a computed value never retraces.
+    A force that is off in the configuration is not in the program, so its strength is not here: to sweep it, turn it on (`anchor.pull=0.0`).
+    `coefficient` holds one multiplier per rule of the table, all 1. Arrays are strongly typed (float32, or float64 where JAX allows it), so replacing one
+    by a computed value never retraces.
 
     Raises:
       ConfigError: as `numbers`.
     """
-    hyper = jax.tree.map(lambda value: jnp.array(value, dtype=float), numbers(config))
-    return hyper | {"seed": jnp.array(config.seed % 2**32, dtype=jnp.uint32)}
+    read = {name: value for name, value in numbers(config).items() if name not in _unread(config)}
+    return jax.tree.map(lambda value: jnp.array(value, dtype=float), read) | {"seed": jnp.array(config.seed % 2**32, dtype=jnp.uint32)}
+
+
+def check_hyper(hyper: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that are not those of a run: a sweep over what nothing reads would look like a result.
+
+    Args:
+      hyper: what a step is given.
+      known: what the run reads, `default_hyper` of its configuration.
+
+    Raises:
+      ConfigError: a name too many or missing.
+    """
+    for name in hyper:
+        if name not in known:
+            raise ConfigError(
+                f"hyper[{name!r}]: this run reads no such hyperparameter; {did_you_mean(name, known)}. "
+                "A force that is off in the configuration is not in the program: turn it on, for instance anchor.pull=0.0, to vary it"
+            )
+    for name in known:
+        if name not in hyper:
+            raise ConfigError(f"hyper[{name!r}] is missing; change what you want to change, as in plan.hyper | {{'learning_rate': 1e-3}}")
+
+
+def _unread(config: Config) -> set[str]:
+    """Names of hyperparameters that the configured program does not read."""
+    anchor, optimizer = config.anchor, config.optimizer
+    moments = {"adamw": ("beta1", "beta2", "epsilon"), "sgd": ("momentum",), "lion": ("beta1", "beta2"), "adafactor": ("beta2",)}
+    of_direction = {"beta1", "beta2", "epsilon", "momentum"}
+    reads = set(moments.get(optimizer.name, of_direction))
+    if optimizer.schedule_free:
+        reads = (reads - {"momentum"}) | {"beta1"}
+    off = {name for name in ("pull", "ball", "select", "mixout") if getattr(anchor, name) is None}
+    return (of_direction - reads) | off | ({"sam"} if optimizer.sam is None else set()) | (set() if "ema" in config.after.candidates else {"ema_decay"})
 
 
 def _check(config: Config) -> None:

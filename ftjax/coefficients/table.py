@@ -180,6 +180,7 @@ def build_table(
     if not any(row.live for row in rows):
         raise ConfigError("coefficient.rules: all-frozen: every parameter has coefficient 0, so nothing can learn; give one rule a value above 0")
     _refuse_idle_anchor(config.anchor, rows)
+    _refuse_overshoot(config, rows, clock.total_steps)
     return Table(rows=tuple(rows), groups=tuple(groups), total_steps=clock.total_steps, hyper=numbers(config))
 
 
@@ -189,6 +190,21 @@ def _refuse_idle_anchor(anchor: AnchorConfig, rows: Sequence[Row]) -> None:
     if active and not any(row.live and not is_zero(row.anchor) for row in rows):
         held = "pretrained matrices" if anchor.rules is None else "what anchor.rules names"
         raise ConfigError(f"anchor.{active[0]} holds {held}, and none of that trains; leave it out, or name parameters that train in anchor.rules")
+
+
+def _refuse_overshoot(config: Config, rows: Sequence[Row], total_steps: int) -> None:
+    """A step of the pull multiplies x by 1 - lr * c * pull; from lr * c * pull = 2 on it grows from step to step."""
+    hyper, steps = numbers(config), jnp.linspace(0, total_steps - 1, 65).astype(int)
+    if not hyper["pull"]:
+        return
+    held = [row for row in rows if row.live and not is_zero(row.anchor)]
+    largest = max(float(jnp.max(coefficient(row, steps, hyper) * evaluate(row.anchor, steps))) for row in held)
+    rate = hyper["learning_rate"] * largest
+    if rate * hyper["pull"] >= 2:
+        raise ConfigError(
+            f"anchor.pull={hyper['pull']:g} overshoots: learning rate x coefficient x pull is {rate * hyper['pull']:.3g}, and from 2 on every step throws a "
+            f"parameter further past its pretrained value; below {2 / rate:.3g} it is stable here, and 1 / (learning rate x pull) is its memory in steps"
+        )
 
 
 def _starts(every: Duration | None, groups: Sequence[str], clock: Clock) -> dict[str, int]:

@@ -26,10 +26,12 @@ def chosen_by(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def chosen(after: Mapping[str, Any]) -> str:
-    """Which weights were taken instead of the best checkpoint, and what that gained on validation; empty where they are the best checkpoint's."""
+    """Which weights were taken instead of the best checkpoint, and what that gained on validation; empty where nothing competed with it."""
     name, found = after.get("chosen"), candidates(after)
-    if name in (None, BEST):
+    if name is None or (name == BEST and len(found) < 2):
         return ""
+    if name == BEST:
+        return f"Weights: the best checkpoint; none of {len(found) - 1} others was better on validation."
     values = {str(item.get("name")): item.get("value") for item in found}
     metric = chosen_by(found)
     gained = ""

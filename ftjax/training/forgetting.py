@@ -80,7 +80,10 @@ class Meter:
         accuracy, classes = self.before.get("source_accuracy", 1.0), self.answers.shape[1]
         if accuracy > max(0.1, 1.2 / classes):
             return ()
-        return (f"{KEY}: the pretrained model gives {accuracy:.1%} of these examples the class that their folder or file name says; is it one of its classes?",)
+        return (
+            f"{KEY}: the pretrained model gives {accuracy:.1%} of these examples the class that their folder or file name says: is it one of its classes, "
+            "and does it know pictures of this model.image_size? What it does not know it cannot forget; read the divergence instead",
+        )
 
 
 def prepare_meter(config: Config, selection: Selection, preprocessing: Preprocessing, state: TrainState, mesh: Mesh) -> Meter | None:

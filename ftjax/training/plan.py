@@ -21,6 +21,7 @@ from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
 from ftjax.data import Dataset, Preprocessing
+from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Records
 from ftjax.tasks import Classification
 from ftjax.training.forgetting import Meter
@@ -125,21 +126,40 @@ class Plan:
         return coefficients.phases(self.table)[-1].start
 
     def pure_step(self, state: TrainState, batch: Batch, hyper: coefficients.Hyper) -> tuple[TrainState, Metrics]:
-        """`step`, neither jitted nor placed: what populations and shardings of another kind compose. It stays in the stage of `state`."""
+        """`step`, neither jitted nor placed: what populations and shardings of another kind compose.
+
+        Raises:
+          ConfigError: a hyperparameter that this run does not read, or a run of several stages: no one program takes a state through all of them.
+        """
+        coefficients.check_hyper(hyper, self.hyper)
+        self._refuse_stages()
         return self.stage_of(state).pure_step(state, batch, hyper)
+
+    def _refuse_stages(self) -> None:
+        if len(self.stages) > 1:
+            borders = ", ".join(str(stage.phase.start) for stage in self.stages[1:])
+            raise ConfigError(
+                f"this run has {len(self.stages)} stages (another one begins at step {borders}), and one traced step cannot pass from one to the next: "
+                'plan with coefficient.phases="arithmetic", or compose plan.stages[i].pure_step and plan.enter'
+            )
 
     def step(self, state: TrainState, batch: Batch, hyper: coefficients.Hyper | None = None) -> tuple[TrainState, Metrics]:
         """One optimiser step as a pure function: jit, vmap, shard and repeat it as you like; nothing is donated.
 
-        In a run of several stages a concrete state that has reached a border enters the next stage first; a traced one cannot (its layout is static):
-        call `enter` between, or plan with `coefficient.phases="arithmetic"`.
+        In a run of several stages a concrete state that has reached a border enters the next stage first; a traced one cannot, its layout is static.
 
         Args:
           state: the parameters, moments and counters.
           batch: of `batch(step)`.
           hyper: traced hyperparameters; None: the configured ones (`plan.hyper`).
+
+        Raises:
+          ConfigError: as `pure_step`; of several stages only while the state is traced.
         """
-        if not isinstance(state.step, jax.core.Tracer):
+        coefficients.check_hyper(self.hyper if hyper is None else hyper, self.hyper)
+        if isinstance(state.step, jax.core.Tracer):
+            self._refuse_stages()
+        else:
             state = self.enter(state)
         return self.stage_of(state).jitted(state, batch, self.hyper if hyper is None else hyper)
 

@@ -72,5 +72,11 @@ def test_an_anchor_on_what_does_not_train_is_refused() -> None:
         build_table(config, SHAPES, ("stem", "head"), lambda path: path.split("/")[0], Clock(8, 80, 20))
 
 
+def test_a_pull_that_overshoots_is_refused_with_the_limit() -> None:
+    config = Config(optimizer=OptimizerConfig(learning_rate=1e-3), anchor=AnchorConfig(pull=10_000.0))
+    with pytest.raises(ConfigError, match=r"^anchor.pull=10000 overshoots: learning rate x coefficient x pull is 10, .*; below 2e\+03 it is stable here"):
+        build_table(config, SHAPES, ("stem", "head"), lambda path: path.split("/")[0], Clock(8, 80, 20))
+
+
 def test_a_strength_of_0_is_on_because_a_population_may_vary_it() -> None:
     assert forces(AnchorConfig(pull=0.0, mixout=0.5)) == ("pull", "mixout")

@@ -14,19 +14,18 @@ from ftjax.errors import ConfigError
 
 def test_open_values_change_nothing() -> None:
     hyper = default_hyper(Config(optimizer=OptimizerConfig(learning_rate=0.1)))
-    neutral = {
-        "weight_decay": 0,
-        "pull": 0,
-        "ball": np.inf,
-        "select": 0,
-        "mixout": 0,
-        "sam": 0,
-        "layer_decay": 1,
-        "head_factor": 1,
-        "label_smoothing": 0,
-        "coefficient": (1,),
-    }
+    neutral = {"weight_decay": 0, "layer_decay": 1, "head_factor": 1, "label_smoothing": 0, "coefficient": (1,)}
     assert {name: hyper[name] for name in neutral} == neutral
+
+
+def test_what_the_program_does_not_read_is_not_there() -> None:
+    always = {"learning_rate", "weight_decay", "clip_norm", "coefficient", "layer_decay", "head_factor", "label_smoothing", "seed"}
+    plain = default_hyper(Config(optimizer=OptimizerConfig(learning_rate=0.1)))
+    assert set(plain) == always | {"beta1", "beta2", "epsilon"}
+    sgd = default_hyper(Config(optimizer=OptimizerConfig(name="sgd", learning_rate=0.1, sam=0.0), anchor=AnchorConfig(pull=0.0, mixout=0.0)))
+    assert set(sgd) == always | {"momentum", "sam", "pull", "mixout"}
+    free = OptimizerConfig(name="sgd", learning_rate=0.1, schedule="constant", schedule_free=True)
+    assert set(default_hyper(Config(optimizer=free))) == always | {"beta1"}
 
 
 def test_every_hyperparameter_is_a_strongly_typed_scalar() -> None:

@@ -161,7 +161,8 @@ def test_labels_that_the_pretrained_model_cannot_tell_are_warned_of():
     answers = np.log(np.tile([0.98, 0.01, 0.01], (20, 1)))
     meter = Meter(examples=None, labels=np.ones(20, np.int32), answers=answers, head={}, evaluator=None, batch_size=1)
     assert meter.warnings == (
-        "forgetting.path: the pretrained model gives 0.0% of these examples the class that their folder or file name says; is it one of its classes?",
+        "forgetting.path: the pretrained model gives 0.0% of these examples the class that their folder or file name says: is it one of its classes, "
+        "and does it know pictures of this model.image_size? What it does not know it cannot forget; read the divergence instead",
     )
     assert dataclasses.replace(meter, labels=np.zeros(20, np.int32)).warnings == ()
     assert dataclasses.replace(meter, labels=None).warnings == ()

@@ -29,6 +29,7 @@ from ftjax import (
     data,
     trees,
 )
+from ftjax.errors import ConfigError
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.loop import fit
 
@@ -145,7 +146,7 @@ EVERYTHING_ON = {
 }
 
 
-@pytest.mark.parametrize(("stop_after", "changes"), [(4, {}), (BORDER, {}), (12, EVERYTHING_ON)])
+@pytest.mark.parametrize(("stop_after", "changes"), [(BORDER, {}), (12, EVERYTHING_ON)])
 def test_a_run_stopped_in_any_phase_goes_on_bit_for_bit(tmp_path: Path, stop_after: int, changes: dict) -> None:
     plan, state = ftjax.prepare(settings(**changes))
     whole, log = train(plan, plan.copy(state), tmp_path / "whole")
@@ -183,10 +184,22 @@ def test_augmentation_or_a_short_phase_keeps_the_pictures() -> None:
     assert not short.stages[0].head_only
 
 
-def test_a_traced_state_stays_in_its_stage_and_a_foreign_one_is_refused() -> None:
+def test_one_traced_step_cannot_take_a_run_through_its_stages_and_says_so() -> None:
     plan, state = ftjax.prepare(settings())
-    lowered = jax.eval_shape(plan.pure_step, state, plan.batch(0), plan.hyper)
+    message = r"this run has 2 stages \(another one begins at step 8\), and one traced step cannot pass from one to the next"
+    for step in (plan.pure_step, plan.step):
+        with pytest.raises(ConfigError, match=message):
+            jax.eval_shape(step, state, plan.batch(0), plan.hyper)
+    lowered = jax.eval_shape(plan.stages[0].pure_step, state, plan.batch(0), plan.hyper)
     assert jax.tree.structure(lowered[0]) == jax.tree.structure(state)
+
+
+def test_hyperparameters_that_nothing_reads_and_foreign_states_are_refused() -> None:
+    plan, state = ftjax.prepare(settings(coefficient=CoefficientConfig()))
+    with pytest.raises(ConfigError, match=r"hyper\['pull'\]: this run reads no such hyperparameter; .* turn it on, for instance anchor.pull=0.0, to vary it"):
+        plan.step(state, plan.batch(0), plan.hyper | {"pull": 1.0})
+    with pytest.raises(ConfigError, match=r"hyper\['coefficient'\] is missing; change what you want to change, as in plan.hyper \|"):
+        plan.pure_step(state, plan.batch(0), {"learning_rate": 1.0})
     with pytest.raises(ValueError, match="this state is not of this plan"):
         plan.pure_step(state._replace(live={"a": jnp.zeros(1)}), plan.batch(0), plan.hyper)
 

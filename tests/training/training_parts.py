@@ -51,7 +51,8 @@ def build(
         swa_start=2,
     )
     state = create_state(params, extra, table.live_paths, parts.optimizer, averages)
-    return parts, state, coefficients.default_hyper(settings), model
+    hyper = coefficients.default_hyper(settings) | ({"ema_decay": jnp.array(0.999)} if "ema" in averages else {})
+    return parts, state, hyper, model
 
 
 def batch(step: int = 0, size: int = 16, weight: np.ndarray | None = None) -> dict[str, Any]:
