@@ -6,6 +6,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # The same small models are compiled by many tests, in several processes; each program is compiled once for all of them.
@@ -16,7 +17,9 @@ import jax
 import pytest
 from parity_timm import timm
 
-__all__ = ["shared_data", "timm"]
+from ftjax import distribution
+
+__all__ = ["one_device", "shared_data", "timm"]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -28,3 +31,12 @@ def shared_data() -> Path:
     if not (folder / "README.md").exists():
         pytest.skip(f"real weights and data are not at {folder}; set FTJAX_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_device() -> Iterator[None]:
+    """Whole runs on the first device alone: what they prove does not depend on the mesh, and a program for eight takes several times as long."""
+    make_mesh = distribution.make_mesh
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distribution, "make_mesh", lambda config: make_mesh(config, jax.devices()[:1]))
+        yield

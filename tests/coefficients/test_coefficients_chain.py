@@ -46,7 +46,7 @@ def test_a_scheduled_leaf_moves_from_its_very_step_on(law) -> None:
 
 
 def test_still_leaves_have_no_moments(law) -> None:
-    the = law(rules=(("head/.*", 1.0), (".*", 0)))
+    the = law(rules=(("head/.*", 1.0), (".*", 0)), anchor={})
     live, _ = partition(the.params, the.table.live_paths)
     state = the.link().init(live)
     assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 2 * trees.count(the.params["head"]) + 1
@@ -99,7 +99,7 @@ def test_weight_decay_is_scaled_by_the_coefficient(law) -> None:
 
 
 def test_clipping_sees_live_leaves_only(law) -> None:
-    the = law(rules=(("head/.*", 1.0), (".*", 0)), name="sgd", weight_decay=0.0, clip_norm=1.0, learning_rate=1.0)
+    the = law(rules=(("head/.*", 1.0), (".*", 0)), name="sgd", weight_decay=0.0, clip_norm=1.0, learning_rate=1.0, anchor={})
     live, _ = partition(the.params, the.table.live_paths)
     link, ones = the.link(), jax.tree.map(jnp.ones_like, live)
     updates, _ = link.update(ones, link.init(live), live, step=jnp.array(0), hyper=the.hyper)

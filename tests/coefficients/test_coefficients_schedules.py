@@ -129,7 +129,7 @@ def test_a_traced_array_is_not_a_static_zero() -> None:
 
 
 def test_a_mask_of_elements_moves_only_what_it_lets_through(law: Callable[..., Any]) -> None:
-    the = law(rules=(("head/kernel", 1.0), (".*", 0)), clip_norm=None)
+    the = law(rules=(("head/kernel", 1.0), (".*", 0)), clip_norm=None, anchor={})
     mask = np.array([[1.0], [0.0], [2.0]])
     masked = dataclasses.replace(the.table, rows=tuple(dataclasses.replace(row, value=mask) if row.path == "head/kernel" else row for row in the.table.rows))
     before, after, plain = (trees.flatten(the.params)["head/kernel"], the.train(link=the.link(masked))["head/kernel"], the.train()["head/kernel"])
@@ -142,7 +142,7 @@ def test_a_mask_of_elements_moves_only_what_it_lets_through(law: Callable[..., A
 
 
 def test_a_function_of_the_step_in_a_row_is_obeyed_and_traced_once(law: Callable[..., Any]) -> None:
-    the = law(rules=(("head/.*", 1.0), (".*", 0)))
+    the = law(rules=(("head/.*", 1.0), (".*", 0)), anchor={})
 
     def late(step: jax.Array) -> jax.Array:
         return jnp.where(step < 10, 0.0, 1.0)

@@ -31,7 +31,9 @@ TRAIN = TrainConfig(duration="8 steps", batch_size=16, evaluate_every="2 steps",
 
 def tuning(pretrained: Path, candidates: tuple = EVERY_KIND, **changes: Any) -> Config:
     """A short fine-tuning with a new head."""
-    asked = AfterConfig(candidates=candidates, alphas=(0.0, 0.5, 1.0), soup=2, ema_decay=0.5, swa_from="50%")
+    read_by = {"ema": {"ema_decay": 0.5}, "swa": {"swa_from": "50%"}, "uniform_soup": {"soup": 2}}
+    values: dict[str, Any] = {key: value for name in candidates for key, value in read_by.get(name, {}).items()}
+    asked = AfterConfig(candidates=candidates, alphas=(0.0, 0.5, 1.0), **values)
     return small_config(**({"method": "full", "model": ModelConfig(pretrained=str(pretrained), head="new"), "train": TRAIN, "after": asked} | changes))
 
 

@@ -18,6 +18,8 @@ from ftjax.models import InputSpec, ModelSpec
 from ftjax.training.forgetting import Meter, prepare_meter, resolve_labels
 from ftjax.training.select import select
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 SPEC = ModelSpec("vit", {"patch": 8, "width": 32, "depth": 2, "heads": 4, "mlp_ratio": 2.0}, 3, (16, 16))
 INPUT = InputSpec((0.5,) * 3, (0.5,) * 3, "bilinear", 1.0)
 CLASSES = ("dark", "grey", "light")
