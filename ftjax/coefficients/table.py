@@ -194,11 +194,12 @@ def _refuse_idle_anchor(anchor: AnchorConfig, rows: Sequence[Row]) -> None:
 
 def _refuse_overshoot(config: Config, rows: Sequence[Row], total_steps: int) -> None:
     """A step of the pull multiplies x by 1 - lr * c * pull; from lr * c * pull = 2 on it grows from step to step."""
-    hyper, steps = numbers(config), jnp.linspace(0, total_steps - 1, 65).astype(int)
+    hyper, steps = numbers(config), np.linspace(0, total_steps - 1, 65).astype(int)
     if not hyper["pull"]:
         return
     held = [row for row in rows if row.live and not is_zero(row.anchor)]
-    largest = max(float(jnp.max(coefficient(row, steps, hyper) * evaluate(row.anchor, steps))) for row in held)
+    with jax.ensure_compile_time_eval():
+        largest = max(float(jnp.max(coefficient(row, jnp.asarray(steps), hyper) * evaluate(row.anchor, jnp.asarray(steps)))) for row in held)
     rate = hyper["learning_rate"] * largest
     if rate * hyper["pull"] >= 2:
         raise ConfigError(
