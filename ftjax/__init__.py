@@ -27,6 +27,7 @@ from ftjax.config import (
     OptimizerConfig,
     ReportConfig,
     TaskConfig,
+    TextConfig,
     TrainConfig,
 )
 from ftjax.errors import FtjaxError
@@ -58,6 +59,7 @@ __all__ = [
     "OptimizerConfig",
     "ReportConfig",
     "TaskConfig",
+    "TextConfig",
     "TrainConfig",
     "finetune",
     "load",

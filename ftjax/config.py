@@ -1,4 +1,4 @@
-"""The whole schema of a run: frozen dataclasses, one per room, about eighty knobs.
+"""The whole schema of a run: frozen dataclasses, one per room, about a hundred knobs.
 
 A field whose default is None is left open: `recipes.py` fills it from the method, the modality and the data, and says why.
 Reading, overriding and writing configurations is `configuration.py`; this file only says what there is.
@@ -35,6 +35,9 @@ Method = Literal[
 ]
 """The usual tables of coefficients and anchors; `recipes.py` says what each stands for."""
 
+IMAGE_SOURCES = ("digits", "image_folder", "npz", "tfds")
+TEXT_SOURCES = ("table", "conll", "squad")
+
 Duration = str
 """`"3 epochs"`, `"500 steps"`, `"2000 examples"` or `"10%"` (of the whole run)."""
 
@@ -43,9 +46,15 @@ Duration = str
 class DataConfig:
     """Where the examples come from and how they are validated, cleaned, split and sampled."""
 
-    source: Literal["digits", "image_folder", "npz", "tfds"] = "digits"
+    source: Literal["digits", "image_folder", "npz", "tfds", "table", "conll", "squad"] = "digits"
+    """Pictures (digits, image_folder, npz, tfds), or text: a table with columns, CoNLL lines `word ... tag`, or SQuAD JSON."""
     path: str | None = None
-    """Folder of photos, `.npz` file, or tensorflow-datasets `data_dir`."""
+    """Folder of photos, `.npz` file, tensorflow-datasets `data_dir`; for text the file of the training rows, or a folder with `train.*` and perhaps
+    `validation.*` and `test.*`."""
+    validation_path: str | None = None
+    """Text only: the file of the validation rows, where `path` is one file."""
+    test_path: str | None = None
+    """Text only: the file of the test rows, where `path` is one file."""
     name: str | None = None
     """tensorflow-datasets only: the data set, `name[/config][:version]`."""
     validation_fraction: float = 0.15
@@ -67,6 +76,34 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """How text is read and cut into tokens; only text sources read it. Columns that are left open are guessed, and the guess is shown."""
+
+    text: str | None = None
+    """Name of the column with the text (its number, from 0, in a table without a header)."""
+    text_pair: str | None = None
+    """Column with the second text of a pair; None: guessed while `text` is open too, otherwise there is no pair."""
+    label: str | None = None
+    """Column with the label; several, separated by commas, for a multi-label table with a 0/1 column for each label."""
+    label_separator: str | None = None
+    """multi_label: what separates the labels in one column; None: a comma where there is one."""
+    format: Literal["auto", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
+    """auto: by the file's ending, and for texts by what is in it."""
+    delimiter: str | None = None
+    """What separates columns; None: found out."""
+    header: bool | None = None
+    """Whether the first line names the columns; None: found out."""
+    encoding: str | None = None
+    """Of the file, as Python names it; None: UTF-8 (with or without mark), else what its bytes say, else latin-1 with a warning."""
+    max_length: int | None = None
+    """Tokens of an example, special ones included; longer ones are cut and counted. None: what the model takes, at most 256."""
+    buckets: int = 4
+    """Lengths that batches are padded to: so many shapes are compiled, chosen so that little is padded."""
+    stride: int = 64
+    """question_answering: tokens by which the windows of a long context overlap."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """Random changes of a training image, on the device, inside the step. All off by default but what a recipe turns on."""
 
@@ -78,6 +115,8 @@ class AugmentConfig:
     """Largest relative change of brightness."""
     contrast: float = 0.0
     """Largest relative change of contrast."""
+    neftune: float = 0.0
+    """Text: uniform noise on the embeddings of at most this / sqrt(tokens * width) (NEFTune, Jain et al. 2023); 5 to 15 are usual, 0 is off."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +140,10 @@ class ModelConfig:
     """Of operands; parameters, accumulation and the loss stay float32."""
     remat: bool = False
     """Recompute activations block by block in the backward pass, to save memory."""
+    scan: bool = False
+    """Compile one block and repeat it: compiles several times faster, runs a little slower; for models whose blocks are alike."""
+    pool: Literal["pooler", "first", "mean"] | None = None
+    """Text: what the head sees: BERT's pooler, the first token, or the mean over tokens; None: what the weights were made for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,8 +220,18 @@ class OptimizerConfig:
 class TaskConfig:
     """What is predicted, and the loss."""
 
-    name: Literal["classification"] = "classification"
+    name: Literal["classification", "multi_label", "regression", "token_classification", "question_answering", "sentence_embedding"] = "classification"
     label_smoothing: float | None = None
+    imbalance: Literal["none", "balanced", "sqrt", "focal", "logit_adjust", "oversample"] = "none"
+    """Rare classes: losses weighted by 1 / frequency or its root, focal loss (Lin et al. 2017), logits shifted by the log frequency (Menon et al. 2021), or
+    rare examples drawn more often."""
+    focal_gamma: float = 2.0
+    r_drop: float | None = None
+    """Weight of the divergence between two dropout masks (R-Drop, Liang et al. 2021); doubles the cost; wants model.dropout. None: off."""
+    temperature: float = 0.05
+    """sentence_embedding: cosines are divided by this in the contrastive loss."""
+    max_answer_length: int = 30
+    """question_answering: tokens of the longest answer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,6 +241,8 @@ class TrainConfig:
     duration: Duration | None = None
     batch_size: int | Literal["all"] | None = None
     """Examples per optimiser step, over all devices; "all": full batch."""
+    batch_tokens: int | None = None
+    """Text, instead of `batch_size`: tokens of a batch, padding included; short texts come in larger batches."""
     microbatches: int = 1
     """The batch is computed in this many parts whose exact sums are divided once."""
     evaluate_every: Duration | None = None
@@ -212,8 +267,8 @@ class MeshConfig:
 class EvaluationConfig:
     """What is measured and against what."""
 
-    metric: str = "accuracy"
-    """Picks the checkpoint on the validation split."""
+    metric: str | None = None
+    """Picks the checkpoint on the validation split; None: the task's main one."""
     batch_size: int = 100
     top_k: int = 5
     bootstrap: int = 1000
@@ -266,6 +321,7 @@ class Config:
     method: Method = "full"
     seed: int = 0
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     coefficient: CoefficientConfig = dataclasses.field(default_factory=CoefficientConfig)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import ml_collections
 
-from ftjax.config import Config
+from ftjax.config import IMAGE_SOURCES, TEXT_SOURCES, Config
 from ftjax.errors import ConfigError, did_you_mean
 
 Origin = Literal["default", "recipe", "file", "flag"]
@@ -143,8 +143,29 @@ def check_used(config: Config) -> None:
             raise ConfigError(f"{key}={value!r} is set and nothing reads it: {choice} is {chosen(config)!r}; it is read by {allowed}")
 
 
+_OF_IMAGES = ("crop_min_area", "horizontal_flip", "brightness", "contrast")
+_OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
+
 _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
-    "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds")),
+    "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds", *TEXT_SOURCES)),
+    "data.validation_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
+    "data.test_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
+    "data.max_pixels": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    "data.cache_megabytes": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    **{f"augment.{key}": ("data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES},
+    "augment.neftune": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
+    **{f"text.{key}": ("data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("encoding", "max_length", "buckets")},
+    **{f"text.{key}": ("data.source", lambda config: config.data.source, ("table",)) for key in _OF_TABLES},
+    "text.label_separator": ("task.name", lambda config: config.task.name, ("multi_label",)),
+    "text.stride": ("task.name", lambda config: config.task.name, ("question_answering",)),
+    "model.pool": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
+    "model.image_size": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    "task.imbalance": ("task.name", lambda config: config.task.name, ("classification", "multi_label", "token_classification")),
+    "task.focal_gamma": ("task.imbalance", lambda config: config.task.imbalance, ("focal",)),
+    "task.r_drop": ("task.name", lambda config: config.task.name, ("classification",)),
+    "task.temperature": ("task.name", lambda config: config.task.name, ("sentence_embedding",)),
+    "task.max_answer_length": ("task.name", lambda config: config.task.name, ("question_answering",)),
+    "train.batch_tokens": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
     "data.name": ("data.source", lambda config: config.data.source, ("tfds",)),
     "optimizer.momentum": ("optimizer.name", lambda config: _direction(config), ("sgd", "muon")),
     "optimizer.beta1": ("optimizer.name", lambda config: _direction(config), ("adamw", "lion", "muon", "schedule_free")),
@@ -307,8 +328,13 @@ _POSITIVE = [
     "optimizer.epsilon",
     "coefficient.layer_decay",
     "train.batch_size",
+    "train.batch_tokens",
     "train.microbatches",
     "train.patience",
+    "text.max_length",
+    "text.buckets",
+    "task.temperature",
+    "task.max_answer_length",
     "train.max_bad_steps",
     "evaluation.batch_size",
     "evaluation.top_k",
@@ -321,6 +347,10 @@ _NOT_NEGATIVE = [
     "data.cache_megabytes",
     "augment.brightness",
     "augment.contrast",
+    "augment.neftune",
+    "task.focal_gamma",
+    "task.r_drop",
+    "text.stride",
     "optimizer.weight_decay",
     "coefficient.head_factor",
     "report.thumbnails",
