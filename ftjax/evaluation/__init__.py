@@ -6,6 +6,7 @@ The flow is `Evaluator.run -> Records -> compute_all | intervals | per_class | w
 from ftjax.evaluation.baselines import ProbeResult, linear_probe, majority
 from ftjax.evaluation.evaluator import Evaluator
 from ftjax.evaluation.intervals import Interval, intervals, paired_difference
+from ftjax.evaluation.measures import ClassificationMeasures, Measures, measures_of
 from ftjax.evaluation.metrics import (
     NAMES,
     Accuracy,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ftjax.config import TaskConfig
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.tasks.classification import Classification, check_labels
@@ -9,8 +11,13 @@ from ftjax.tasks.classification import Classification, check_labels
 __all__ = ["Classification", "check_labels", "make_task"]
 
 
-def make_task(config: TaskConfig, classes: tuple[str, ...]) -> Classification:
+def make_task(config: TaskConfig, classes: tuple[str, ...], counts: np.ndarray | None = None) -> Classification:
     """The configured task over these classes.
+
+    Args:
+      config: what is predicted, and the loss.
+      classes: names by label.
+      counts: training examples of each class, where the loss weighs classes by them.
 
     Raises:
       ConfigError: a task that ftjax does not have.

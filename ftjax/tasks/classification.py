@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,15 @@ class Classification:
     """Exactly one of `classes`; label i means `classes[i]`."""
 
     classes: tuple[str, ...]
+    views: int = 1
+    """How often the step shows the model each example; with 2 (R-Drop) the logits of the second dropout mask follow those of the first."""
+
+    output: ClassVar[str] = "sequence"
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head."""
+        return len(self.classes)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
