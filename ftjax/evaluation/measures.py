@@ -8,12 +8,11 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Array
 
-from ftjax.data import Split
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.evaluation import intervals as intervals_module
 from ftjax.evaluation import metrics as metrics_module
@@ -22,6 +21,9 @@ from ftjax.evaluation.metrics import Metric, all_metrics
 from ftjax.evaluation.prediction import prediction_rows
 from ftjax.evaluation.records import Records, records
 from ftjax.tasks import Classification
+
+if TYPE_CHECKING:
+    from ftjax.data import Split
 
 Parts = Sequence[Mapping[str, np.ndarray]]
 """Of each batch, in any order: what `Measures.records` gave, as NumPy arrays, and the model's outputs as `logits` where they were asked for."""
