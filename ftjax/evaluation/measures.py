@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Array
 
 from ftjax.errors import ConfigError, did_you_mean
-from ftjax.evaluation import intervals as intervals_module
-from ftjax.evaluation import metrics as metrics_module
 from ftjax.evaluation.intervals import Interval, paired_difference
-from ftjax.evaluation.metrics import Metric, all_metrics
+from ftjax.evaluation.intervals import intervals as class_intervals
+from ftjax.evaluation.metrics import Metric, all_metrics, compute_all
 from ftjax.evaluation.prediction import prediction_rows
 from ftjax.evaluation.records import Records, records
 from ftjax.tasks import Classification
@@ -103,11 +102,11 @@ class ClassificationMeasures(Measures):
 
     def compute_all(self, records: Records) -> dict[str, float]:
         """Every metric by name."""
-        return metrics_module.compute_all(records, len(self.classes), self.top_k)
+        return compute_all(records, len(self.classes), self.top_k)
 
     def intervals(self, records: Records, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, Interval]:
         """Every metric with its interval."""
-        return intervals_module.intervals(records, len(self.classes), self.top_k, resamples=resamples, confidence=confidence, seed=seed)
+        return class_intervals(records, len(self.classes), self.top_k, resamples=resamples, confidence=confidence, seed=seed)
 
     def rows(self, records: Records, split: Split, *, probabilities: bool = False) -> list[dict[str, Any]]:
         """`{"id", "label", "probability"}`, and every class's on request."""
