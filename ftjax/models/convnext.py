@@ -105,7 +105,7 @@ def _check(spec: ModelSpec) -> None:
     if not widths or len(widths) != len(depths) or min(*widths, *depths, patch) < 1:
         raise ConfigError(f"convnext: widths {list(widths)} and depths {list(depths)} need one positive entry for each stage, patch {patch} must be positive")
     least = patch * 2 ** (len(depths) - 1)
-    if min(spec.image_size) < least:
+    if min(spec.image_size or ()) < least:
         raise ConfigError(f"model.image_size {spec.image_size}: patches of {patch} and {len(depths)} stages need at least {least} pixels on each side")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -22,6 +22,8 @@ from ftjax.models.spec import Compute, ModelSpec, Option
 from ftjax.trees import Tree
 
 Options = Mapping[str, Option]
+Inputs = Any
+"""Images, float `[batch height width 3]`, or for text `{"tokens": int [batch length], "mask": bool [batch length], "segments": int [batch length]}`."""
 PartitionSpec = tuple[str | None, ...]
 
 
@@ -29,8 +31,16 @@ def _accept(_: ModelSpec) -> None:
     pass
 
 
+def _images(spec: ModelSpec) -> Array:
+    return jnp.zeros((1, *(spec.image_size or ()), 3))
+
+
 def _replicated(_: str, shape: tuple[int, ...]) -> PartitionSpec:
     return (None,) * len(shape)
+
+
+def _linear_head(spec: ModelSpec, compute: Compute) -> nn.Module:
+    return Dense(spec.num_classes, compute)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,12 +52,16 @@ class Family:
       options: every option with its default.
       variants: options of relatives that came later, with their defaults; a spec holds them only where they differ, so the specs (and files)
         made before are the same as ever.
-      module: `module(spec=, compute=)` is a Linen module with `__call__(images, train, head)`; `head=False` stops at what the head sees.
+      module: `module(spec=, compute=)` is a Linen module with `__call__(inputs, train, head)`; `head=False` stops at what the head sees.
         Its parameters are `stem/...`, `encoder/block_i/...`, then one collection per later stage, then `head/...`.
       groups: the depth order of a spec, from the input to the head, named as the parameters are.
       complete: fills options whose default depends on other options.
       check: raises ConfigError for a spec that cannot be built.
       partition_spec: tensor-parallel axis per dimension of the parameter at a path.
+      example: an input of one example, for its types and shapes.
+      reads: images or text.
+      head: the module whose parameters are `head/...`, from features to logits; None: there is no head.
+      alike: whether all blocks have the same parameters and are computed alike, so that `scan` can repeat one of them.
     """
 
     name: str
@@ -58,6 +72,10 @@ class Family:
     check: Callable[[ModelSpec], None] = _accept
     partition_spec: Callable[[str, tuple[int, ...]], PartitionSpec] = _replicated
     variants: Options = dataclasses.field(default_factory=dict)
+    example: Callable[[ModelSpec], Inputs] = _images
+    reads: Literal["images", "text"] = "images"
+    head: Callable[[ModelSpec, Compute], nn.Module | None] = _linear_head
+    alike: bool = False
 
     def resolve(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with every option present (variants only where they differ from their default), checked.
@@ -70,10 +88,12 @@ class Family:
             if option not in known:
                 raise ConfigError(f"{self.name}: unknown option {option!r}; {did_you_mean(option, known)}")
             _check_type(self.name, option, value, known[option])
-        if spec.num_classes < 1 or min(spec.image_size) < 1:
+        if (spec.image_size is None) != (self.reads == "text"):
+            raise ConfigError(f"{self.name} reads {self.reads}; model.image_size {spec.image_size} must {'be left open' if spec.image_size else 'be given'}")
+        if spec.num_classes < 1 or min(spec.image_size or (1,)) < 1:
             raise ConfigError(f"{self.name}: num_classes {spec.num_classes} and image_size {spec.image_size} must be positive")
         given = {option: value for option, value in spec.options.items() if option in self.options or value != self.variants[option]}
-        spec = dataclasses.replace(spec, options=self.complete({**self.options, **given}), image_size=tuple(spec.image_size))
+        spec = dataclasses.replace(spec, options=self.complete({**self.options, **given}), image_size=spec.image_size and tuple(spec.image_size))
         self.check(spec)
         return spec
 
@@ -91,50 +111,54 @@ class Model:
         return self.family.module(spec=self.spec, compute=self.compute)
 
     @functools.cached_property
+    def _head(self) -> nn.Module | None:
+        return self.family.head(self.spec, self.compute)
+
+    @functools.cached_property
     def groups(self) -> tuple[str, ...]:
         """Groups of parameters in depth order: `("stem", "block_0", ..., "norm", "head")`."""
         return self.family.groups(self.spec)
 
     def init(self, key: Array) -> tuple[dict[str, Any], dict[str, Any]]:
         """Random parameters in float32, and `{"batch_stats": ...}` or `{}`. Shapes alone: `jax.eval_shape(model.init, key)`."""
-        images = jnp.zeros((1, *self.spec.image_size, 3))
-        variables = dict(jax.jit(self._module.init)(key, images))
+        variables = dict(jax.jit(self._module.init)(key, self.family.example(self.spec)))
         return variables.pop("params"), variables
 
     def apply(
-        self, params: Tree, extra: Tree, images: Float[Array, "batch height width 3"], *, key: Array | None = None, train: bool = False
-    ) -> tuple[Float[Array, "batch classes"], Tree]:
+        self, params: Tree, extra: Tree, inputs: Inputs, *, key: Array | None = None, train: bool = False
+    ) -> tuple[Float[Array, "batch ... classes"], Tree]:
         """Logits, and the batch statistics after this batch.
 
         Args:
           params: nested dict of weights.
           extra: `{"batch_stats": ...}` or `{}`; comes back as it was unless training with `batch_statistics="updated"`.
-          images: normalised as the model's `InputSpec` says.
-          key: randomness of dropout and stochastic depth; needed only where a rate is positive and `train`.
+          inputs: images, normalised as the model's `InputSpec` says, or the arrays of a text.
+          key: randomness of dropout, stochastic depth and NEFTune; needed only where a rate is positive and `train`.
           train: a Python bool.
 
         Raises:
-          ConfigError: dropout or stochastic depth without a key.
+          ConfigError: something random without a key.
         """
         updates = train and self.compute.batch_statistics == "updated" and bool(extra)
         if train and self.compute.is_random and key is None:
-            raise ConfigError("model.dropout and model.drop_path need a random key when training")
+            raise ConfigError("model.dropout, model.drop_path and augment.neftune need a random key when training")
         run = functools.partial(
-            self._module.apply, {"params": params, **extra}, _as_params(images, params), train=train, rngs={"dropout": key} if key is not None else None
+            self._module.apply, {"params": params, **extra}, _as_params(inputs, params), train=train, rngs={"dropout": key} if key is not None else None
         )
         if not updates:
             return cast(Array, run()), extra
         logits, new = run(mutable=["batch_stats"])
         return logits, dict(new)
 
-    def features(self, params: Tree, extra: Tree, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch width"]:
+    def features(self, params: Tree, extra: Tree, inputs: Inputs) -> Float[Array, "batch ... width"]:
         """What the head sees, as in evaluation."""
-        return cast(Array, self._module.apply({"params": params, **extra}, _as_params(images, params), head=False))
+        return cast(Array, self._module.apply({"params": params, **extra}, _as_params(inputs, params), head=False))
 
-    def head(self, params: Tree, features: Float[Array, "batch width"]) -> Float[Array, "batch classes"]:
-        """Logits of what `features` gives: `head(params, features(params, extra, images))` is `apply` in evaluation."""
-        dense = Dense(self.spec.num_classes, self.compute)
-        return cast(Array, dense.apply({"params": params["head"]}, _as_params(features, params["head"])))
+    def head(self, params: Tree, features: Float[Array, "batch ... width"]) -> Float[Array, "batch ... classes"]:
+        """Logits of what `features` gives: `head(params, features(params, extra, inputs))` is `apply` in evaluation."""
+        if self._head is None:
+            return features
+        return cast(Array, self._head.apply({"params": params["head"]}, _as_params(features, params["head"])))
 
     def group_of(self, path: str) -> str:
         """The group that the parameter (or statistic) at `path` belongs to.
@@ -159,7 +183,9 @@ def _check_type(family: str, option: str, value: Option, default: Option) -> Non
         raise ConfigError(f"{family}: option {option} {value!r} is of type {type(value).__name__}; allowed: {type(default).__name__}")
 
 
-def _as_params(images: Array, params: Tree) -> Array:
-    """Images in the widest floating type of the parameters, at least float32: activations follow the parameters."""
+def _as_params(inputs: Inputs, params: Tree) -> Inputs:
+    """Images or features in the widest floating type of the parameters, at least float32: activations follow the parameters. Tokens stay integers."""
+    if isinstance(inputs, Mapping):
+        return inputs
     kinds = [leaf.dtype for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return images.astype(functools.reduce(jnp.promote_types, kinds, jnp.dtype(jnp.float32)))
+    return inputs.astype(functools.reduce(jnp.promote_types, kinds, jnp.dtype(jnp.float32)))

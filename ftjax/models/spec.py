@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,19 +20,20 @@ Option = Any
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """One architecture: a family, its options, the number of classes and the (height, width) that it sees, in pixels."""
+    """One architecture: a family, its options, the number of classes and the (height, width) that it sees, in pixels; None: it reads text."""
 
     family: str
     options: Mapping[str, Option]
     num_classes: int
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None = None
 
     def __hash__(self) -> int:
         return hash(json.dumps(self.to_json(), sort_keys=True))
 
     def to_json(self) -> dict[str, Any]:
-        """The value that `from_json` reads."""
-        return {"family": self.family, "options": dict(self.options), "num_classes": self.num_classes, "image_size": list(self.image_size)}
+        """The value that `from_json` reads; without `image_size` where there is none."""
+        size = {} if self.image_size is None else {"image_size": list(self.image_size)}
+        return {"family": self.family, "options": dict(self.options), "num_classes": self.num_classes} | size
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelSpec:
@@ -41,8 +43,11 @@ class ModelSpec:
           ConfigError: a key is missing or unknown.
         """
         _check_keys(cls, value)
+        made = cls(str(value["family"]), dict(value["options"]), int(value["num_classes"]))
+        if "image_size" not in value:
+            return made
         height, width = value["image_size"]
-        return cls(str(value["family"]), dict(value["options"]), int(value["num_classes"]), (int(height), int(width)))
+        return dataclasses.replace(made, image_size=(int(height), int(width)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +85,10 @@ class Compute:
     precision: Precision = "float32"
     batch_statistics: Literal["frozen", "updated"] = "frozen"
     remat: bool = False
+    scan: bool = False
     drop_path: float = 0.0
     dropout: float = 0.0
+    neftune: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("precision", ("float32", "bfloat16")), ("batch_statistics", ("frozen", "updated"))):
@@ -90,11 +97,13 @@ class Compute:
         for name in ("drop_path", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} {getattr(self, name)!r}: a rate of at least 0 and below 1 is allowed")
+        if not 0 <= self.neftune < math.inf:
+            raise ConfigError(f"augment.neftune {self.neftune!r}: a number of at least 0 is allowed")
 
     @property
     def is_random(self) -> bool:
         """Whether training draws random numbers inside the model."""
-        return self.drop_path > 0 or self.dropout > 0
+        return self.drop_path > 0 or self.dropout > 0 or self.neftune > 0
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
@@ -103,8 +112,9 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _check_keys(cls: type, value: Mapping[str, Any]) -> None:
-    known = [field.name for field in dataclasses.fields(cls)]
-    for name in known:
+    fields = dataclasses.fields(cls)
+    known = [field.name for field in fields]
+    for name in (field.name for field in fields if field.default is dataclasses.MISSING):
         if name not in value:
             raise ConfigError(f"{cls.__name__}: key {name!r} is missing from {sorted(value)}")
     for name in value:

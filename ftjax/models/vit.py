@@ -120,7 +120,7 @@ def _check(spec: ModelSpec) -> None:
     pool = spec.options.get("pool", _POOLS[0])
     if pool not in _POOLS or (pool == "token_mean" and spec.options.get("distillation")):
         raise ConfigError(f"vit: pool {pool!r}: {did_you_mean(pool, _POOLS)}; 'token_mean' goes without distillation")
-    for axis, size in zip(("height", "width"), spec.image_size):
+    for axis, size in zip(("height", "width"), spec.image_size or ()):
         if size % patch:
             below = size // patch * patch
             nearest = f"{below} or {below + patch}" if below else f"{patch}"

@@ -91,8 +91,10 @@ def build(
     precision: Precision = "float32",
     batch_statistics: Literal["frozen", "updated"] = "frozen",
     remat: bool = False,
+    scan: bool = False,
     drop_path: float = 0.0,
     dropout: float = 0.0,
+    neftune: float = 0.0,
 ) -> Model:
     """The model of `spec`; options that it leaves out take the family's defaults.
 
@@ -101,8 +103,10 @@ def build(
       precision: of operands; parameters, accumulation and logits stay float32.
       batch_statistics: whether training follows batch norm's mean and variance or keeps them.
       remat: recompute each block's inside in the backward pass, to save memory.
+      scan: compile one block and repeat it; the parameters keep their names.
       drop_path: stochastic depth's rate at the last block.
       dropout: rate of dropout.
+      neftune: how loud the noise on the embeddings of words is when training (Jain et al. 2023).
 
     Raises:
       ConfigError: unknown family or option, or values that do not fit together.
@@ -110,5 +114,21 @@ def build(
     if spec.family not in FAMILIES:
         raise ConfigError(f"model family {spec.family!r} is unknown; {did_you_mean(spec.family, FAMILIES)}")
     family = FAMILIES[spec.family]
-    compute = Compute(precision=precision, batch_statistics=batch_statistics, remat=remat, drop_path=drop_path, dropout=dropout)
+    compute = Compute(precision=precision, batch_statistics=batch_statistics, remat=remat, scan=scan, drop_path=drop_path, dropout=dropout, neftune=neftune)
+    _check_compute(family, compute)
     return Model(family.resolve(spec), family, compute)
+
+
+def _check_compute(family: Family, compute: Compute) -> None:
+    """Refuse what this family cannot do.
+
+    Raises:
+      ConfigError: the key that asks for it.
+    """
+    if compute.scan and not family.alike:
+        alike = ", ".join(sorted(other.name for other in FAMILIES.values() if other.alike))
+        raise ConfigError(f"model.scan: the blocks of {family.name} are not all alike, one cannot stand for the others; allowed for: {alike}")
+    if compute.scan and compute.drop_path > 0:
+        raise ConfigError(f"model.scan: with model.drop_path={compute.drop_path} every block has a rate of its own; allowed: one of the two")
+    if compute.neftune > 0 and family.reads != "text":
+        raise ConfigError(f"augment.neftune {compute.neftune}: {family.name} reads {family.reads} and has no embeddings of words; allowed: 0")

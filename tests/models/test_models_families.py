@@ -120,7 +120,7 @@ def test_updated_batch_statistics_follow_the_batch_with_momentum_nine_tenths():
 def test_dropout_needs_a_key_draws_from_it_and_rests_in_evaluation():
     params, extra, images = started("vit")
     model = models.build(SMALL["vit"], dropout=0.2, drop_path=0.3)
-    with pytest.raises(ConfigError, match=r"model\.dropout and model\.drop_path need a random key when training"):
+    with pytest.raises(ConfigError, match=r"model\.dropout, model\.drop_path and augment\.neftune need a random key when training"):
         model.apply(params, extra, images, train=True)
     one, two, again = (model.apply(params, extra, images, key=jax.random.key(seed), train=True)[0] for seed in (0, 1, 0))
     np.testing.assert_array_equal(one, again)
