@@ -14,10 +14,27 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ftjax.files import read_json, write_text
-from ftjax.reporting import findings, plan_tables, wording
-from ftjax.reporting.record import Run, listing, mapping, read_run
+from ftjax.reporting import findings, plan_tables, texts, wording
+from ftjax.reporting.record import Run, listing, main_metric, mapping, read_run
 
-PIPELINES = {"classification": "image-classification"}
+PIPELINES = {
+    "classification": "text-classification",
+    "multi_label": "text-classification",
+    "regression": "text-classification",
+    "token_classification": "token-classification",
+    "question_answering": "question-answering",
+    "sentence_embedding": "sentence-similarity",
+}
+"""What the hub calls our tasks of text; it has no name for regression of its own."""
+
+USES = {
+    "classification": "Sorting {what} like those of {data} into its classes.",
+    "multi_label": "Finding which of the labels of {data} fit {what} like its own.",
+    "regression": "Estimating the value that {data} gives to {what}.",
+    "token_classification": "Marking the entities of {data} in sentences like its own.",
+    "question_answering": "Finding the answer to a question in a text, for questions and texts like those of {data}.",
+    "sentence_embedding": "Comparing {what} like those of {data} by their embeddings.",
+}
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 MOST_CLASSES = 60
 
@@ -41,20 +58,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequen
     return "\n".join("| " + " | ".join(row) + " |" for row in (list(columns), rule, *rows))
 
 
-def _front_matter(result: Mapping[str, Any], model: str, name: str, source: Any, license_name: str) -> str:
+def _pipeline(run: Run) -> str:
+    """The hub's name of the task."""
+    return PIPELINES.get(run.task, run.task) if run.of_text else "image-classification" if run.task == "classification" else run.task
+
+
+def _front_matter(run: Run, model: str, name: str, source: Any, license_name: str) -> str:
     """YAML between dashes; every string is written as JSON, which YAML reads."""
-    task = str(result.get("task", "classification"))
-    test = mapping(mapping(result.get("splits")).get("test"))
+    test = mapping(mapping(run.result.get("splits")).get("test"))
     lines = ["library_name: ftjax", f"license: {json.dumps(license_name)}"]
-    if task in PIPELINES:
-        lines.append(f"pipeline_tag: {PIPELINES[task]}")
-    lines.append("tags: " + json.dumps(["ftjax", "jax", "flax", "fine-tuned", task]))
+    if _pipeline(run) in (*PIPELINES.values(), "image-classification"):
+        lines.append(f"pipeline_tag: {_pipeline(run)}")
+    lines.append("tags: " + json.dumps(["ftjax", "jax", "flax", "fine-tuned", run.task]))
     if isinstance(source, str) and source.startswith("hf://"):
         lines.append(f"base_model: {json.dumps(source.removeprefix('hf://'))}")
     values = {metric: value for metric, found in test.items() if (value := wording.entry(found)["value"]) is not None and math.isfinite(value)}
     if values:
         metrics = [{"type": metric, "value": round(value, 6)} for metric, value in values.items()]
-        results = [{"task": {"type": PIPELINES.get(task, task)}, "dataset": {"name": name, "type": name, "split": "test"}, "metrics": metrics}]
+        results = [{"task": {"type": _pipeline(run)}, "dataset": {"name": name, "type": name, "split": "test"}, "metrics": metrics}]
         lines += [
             "metrics: " + json.dumps(list(values)),
             "model-index: " + json.dumps([{"name": f"{model} fine-tuned on {name}", "results": results}], ensure_ascii=False),
@@ -67,27 +88,19 @@ def _results(result: Mapping[str, Any]) -> str:
     test = mapping(mapping(result.get("splits")).get("test"))
     if not test:
         return "The test set was not evaluated."
-    rows = (
-        [["**this model**", f"**{wording.metric('accuracy', wording.entry(test['accuracy'])['value'])}**", wording.bounds("accuracy", test["accuracy"]), ""]]
-        if "accuracy" in test
-        else []
-    )
+    main = main_metric(result).name
+    rows = [["**this model**", f"**{wording.metric(main, wording.entry(test[main])['value'])}**", wording.bounds(main, test[main]), ""]] if main in test else []
     for name, baseline in mapping(result.get("baselines")).items():
-        found = mapping(baseline).get("accuracy")
-        rows.append(
-            [
-                escape(wording.title(str(name)).lower()),
-                wording.metric("accuracy", wording.entry(found)["value"]),
-                wording.bounds("accuracy", found),
-                escape(mapping(baseline).get("why") or ""),
-            ]
-        )
+        found = mapping(baseline).get(main)
+        called = wording.in_sentence(wording.baseline(name, str(result.get("task"))))
+        how = escape(mapping(baseline).get("why") or "")
+        rows.append([escape(called), wording.metric(main, wording.entry(found)["value"]), wording.bounds(main, found), how])
     others = [
         [escape(wording.title(name)), wording.metric(name, wording.entry(found)["value"]), wording.bounds(name, found)]
         for name, found in test.items()
-        if name != "accuracy"
+        if name != main
     ]
-    parts = [table(["", "test accuracy", "interval", "how"], rows, (1, 2))] if rows else []
+    parts = [table(["", f"test {wording.in_sentence(wording.title(main))}", "interval", "how"], rows, (1, 2))] if rows else []
     parts += [table(["other test metrics", "value", "interval"], others, (1, 2))] if others else []
     return "\n\n".join(parts)
 
@@ -107,12 +120,16 @@ def _data(data: Mapping[str, Any]) -> str:
     if not splits:
         return "The data were not recorded."
     classes = [code(name) for name in listing(data.get("classes"))]
-    shown = ", ".join(classes[:MOST_CLASSES]) + (f" and {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else "")
+    more = f" and {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else ""
+    shown = f"{len(classes)} classes: {', '.join(classes[:MOST_CLASSES])}{more}." if classes else ""
     left_out = len(listing(data.get("rejected")))
     source, fingerprint = PurePath(str(data.get("source", "unknown"))).name, data.get("fingerprint", "unknown")
-    facts = [f"Source {code(source)}, images of {wording.shape(data.get('image_size'))} pixels, fingerprint {code(fingerprint)}."]
-    facts += [f"{left_out} file{'s' if left_out != 1 else ''} could not be used and {'are' if left_out != 1 else 'is'} not in it."] if left_out else []
-    return "\n\n".join([table(["split", "rows"], splits, (1,)), f"{len(classes)} classes: {shown}.", " ".join(facts)])
+    pixels = f", images of {wording.shape(data['image_size'])} pixels" if data.get("image_size") else ""
+    columns = ", ".join(f"{escape(role)} from column {code(name)}" for role, name in texts.bound(data))
+    thing = "row" if columns else "file"
+    facts = [f"Source {code(source)}{pixels}, fingerprint {code(fingerprint)}."] + ([f"Columns: {columns}."] if columns else [])
+    facts += [f"{left_out} {thing}{'s' if left_out != 1 else ''} could not be used and {'are' if left_out != 1 else 'is'} not in it."] if left_out else []
+    return "\n\n".join(filter(None, [table(["split", "rows"], splits, (1,)), shown, " ".join(facts)]))
 
 
 def _method(result: Mapping[str, Any], run: Run) -> str:
@@ -134,37 +151,44 @@ def _method(result: Mapping[str, Any], run: Run) -> str:
 
 def _weights(result: Mapping[str, Any]) -> str:
     """Which weights of the run these are, chosen on the validation split."""
-    instead, best = findings.chosen(mapping(result.get("after"))), result.get("best_step")
+    instead, best = findings.chosen(mapping(result.get("after")), main_metric(result).name), result.get("best_step")
     if instead:
         return f" {escape(instead)}" + (f" The best checkpoint is that of step {wording.count(best)}." if best is not None else "")
     return f" The checkpoint of step {wording.count(best)} is the best on the validation split and is the one here." if best is not None else ""
 
 
-def _limits(result: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+def _limits(run: Run) -> str:
     """What the reader must not conclude."""
-    limits = [
-        f"It knows {len(listing(data.get('classes'))) or 'the listed'} classes and nothing else: any image gets one of them.",
-        "The intervals say how much another test set of the same origin would change the figures. They say nothing about images from elsewhere.",
-        "Confidences were measured on the test split only; see the calibration error (ECE) above before using them as probabilities.",
-    ]
+    result, data = run.result, run.data
+    what = "texts" if run.of_text else "images"
+    limits = [f"The intervals say how much another test set of the same origin would change the figures. They say nothing about {what} from elsewhere."]
+    if run.task == "classification":
+        known, one = len(listing(data.get("classes"))) or "the listed", what.removesuffix("s")
+        limits.insert(0, f"It knows {known} classes and nothing else: any {one} gets one of them.")
+        limits.append("Confidences were measured on the test split only; see the calibration error (ECE) above before using them as probabilities.")
+    longest = texts.max_length(run)
+    limits += [f"It reads {wording.count(longest)} tokens of an example and nothing after them."] if longest else []
     forgotten = findings.forgetting(mapping(result.get("forgetting")))
     limits += [escape(forgotten)] if forgotten else []
     limits += [escape(warning) for warning in listing(result.get("warnings"))]
     return "\n".join(f"- {limit}" for limit in limits)
 
 
-def _usage(workdir: str) -> str:
+def _usage(run: Run, workdir: str) -> str:
     named = " ".join(wording.printable(workdir).split())
+    files = "--input new.csv --output predictions.csv" if run.of_text else "--input photos/ --output predictions.jsonl"
+    pair = any(role == "text_pair" for role, _ in texts.bound(run.data))
+    examples = "images" if not run.of_text else '[("a text", "and its pair")]' if pair else '["a text", "another one"]'
     return "\n".join(
         [
             "```bash",
-            f"python -m ftjax.main predict --workdir {shlex.quote(named)} --input photos/ --output predictions.jsonl",
+            f"python -m ftjax.main predict --workdir {shlex.quote(named)} {files}",
             "```",
             "",
             "```python",
             "import ftjax",
             "",
-            f"predictions = ftjax.load({json.dumps(named, ensure_ascii=False)}).predict(images)",
+            f"predictions = ftjax.load({json.dumps(named, ensure_ascii=False)}).predict({examples})",
             "```",
         ]
     )
@@ -203,16 +227,23 @@ def card(
     sections = [
         (f"{escape(model)} fine-tuned on {escape(dataset)}", "\n\n".join(filter(None, [escape(result.get("verdict") or ""), _spec(spec)]))),
         ("Results", _results(result)),
-        ("Intended use", f"Sorting images like those of {escape(dataset)} into its classes. Measure it on your own images before relying on it."),
-        ("How to use", _usage(workdir)),
+        ("Intended use", _use(run, escape(dataset))),
+        ("How to use", _usage(run, workdir)),
         ("Fine-tuned from", _origin(load)),
         ("Data", _data(data)),
         ("Method", _method(result, run)),
-        ("Limits", _limits(result, data)),
+        ("Limits", _limits(run)),
         ("Versions", ", ".join(versions) + "." if versions else "Not recorded."),
     ]
     body = [f"{'#' if place == 0 else '##'} {heading}\n\n{text}".rstrip() for place, (heading, text) in enumerate(sections)]
-    return "\n\n".join([_front_matter(result, str(model), dataset, source, license_name), *body]) + "\n"
+    return "\n\n".join([_front_matter(run, str(model), dataset, source, license_name), *body]) + "\n"
+
+
+def _use(run: Run, dataset: str) -> str:
+    """What it is for."""
+    what = "texts" if run.of_text else "images"
+    use = USES.get(run.task, "Predicting what {data} holds for {what} like its own.")
+    return f"{use.format(what=what, data=dataset)} Measure it on your own {what} before relying on it."
 
 
 def _spec(spec: Mapping[str, Any] | None) -> str:
@@ -221,7 +252,8 @@ def _spec(spec: Mapping[str, Any] | None) -> str:
         return ""
     options = ", ".join(f"{escape(name)} {escape(wording.value(value))}" for name, value in mapping(spec.get("options")).items())
     family = code(spec.get("family", "unknown")) + (f" ({options})" if options else "")
-    return f"Family {family}, input of {wording.shape(spec.get('image_size'))} pixels, {wording.count(spec.get('num_classes'))} classes."
+    pixels = f", input of {wording.shape(spec['image_size'])} pixels" if spec.get("image_size") else ""
+    return f"Family {family}{pixels}, {wording.count(spec.get('num_classes'))} {'classes' if pixels else 'outputs'}."
 
 
 def _exported_spec(path: Path) -> Mapping[str, Any] | None:

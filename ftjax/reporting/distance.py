@@ -43,7 +43,7 @@ def distance(run: Run) -> dict[str, Any]:
     return {
         "figures": [{"title": title, "caption": caption, "svg": drawing} for title, caption, drawing in figures if drawing],
         "phases": phases(run),
-        "chosen": findings.chosen(run.after),
+        "chosen": findings.chosen(run.after, run.metric.name),
         **_candidates(run),
     }
 
@@ -89,7 +89,7 @@ def _forgetting(run: Run) -> list[tuple[str, str, Markup]]:
 def _candidates(run: Run) -> dict[str, Any]:
     """Rows of what competed; none where nothing but the best checkpoint did."""
     found = findings.candidates(run.after)
-    name = findings.chosen_by(found)
+    name = findings.chosen_by(found, run.metric.name)
     rows = [
         {
             "name": wording.candidate(item.get("name")),

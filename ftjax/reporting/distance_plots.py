@@ -57,7 +57,7 @@ def distance_curve(curve: Sequence[Mapping[str, Any]], candidates: Sequence[Mapp
     drawn += [part for found in others for part in _candidate(found, name, x, y)]
     drawn += [part for point in line for part in _alpha(point, name, x, y)]
     drawn += [part for found in placed if found.get("name") == chosen for part in _chosen(found, name, x, y)]
-    return svg(WIDTH, HEIGHT, f"Validation {wording.title(name).lower()} against distance from the pretrained weights", *drawn)
+    return svg(WIDTH, HEIGHT, f"Validation {wording.in_sentence(wording.title(name))} against distance from the pretrained weights", *drawn)
 
 
 def _alpha(point: Mapping[str, Any], name: str, x: Scale, y: Scale) -> list[Markup]:

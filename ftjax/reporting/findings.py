@@ -1,4 +1,4 @@
-"""What was found besides accuracy, as sentences that the terminal, the card and the page share: which weights were chosen, and what was forgotten.
+"""What was found besides the test metrics, as sentences that the terminal, the card and the page share: which weights were chosen, and what was forgotten.
 
 Empty where it was not measured, or where there is nothing to say.
 """
@@ -19,21 +19,26 @@ def candidates(after: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [found for item in listing(after.get("candidates")) if (found := mapping(item))]
 
 
-def chosen_by(found: Sequence[Mapping[str, Any]]) -> str:
-    """Name of the metric whose values the candidates are compared by."""
-    names = dict.fromkeys(["accuracy", *(str(name) for item in found for name in mapping(item.get("metrics")))])
-    return next((name for name in names if all(mapping(item.get("metrics")).get(name) == item.get("value") for item in found)), "accuracy")
+def chosen_by(found: Sequence[Mapping[str, Any]], main: str) -> str:
+    """Name of the metric whose values the candidates are compared by: the `main` one unless their values are another's."""
+    names = dict.fromkeys([main, *(str(name) for item in found for name in mapping(item.get("metrics")))])
+    return next((name for name in names if all(mapping(item.get("metrics")).get(name) == item.get("value") for item in found)), main)
 
 
-def chosen(after: Mapping[str, Any]) -> str:
-    """Which weights were taken instead of the best checkpoint, and what that gained on validation; empty where nothing competed with it."""
+def chosen(after: Mapping[str, Any], main: str = "accuracy") -> str:
+    """Which weights were taken instead of the best checkpoint, and what that gained on validation; empty where nothing competed with it.
+
+    Args:
+      after: content of after.json.
+      main: name of the run's main metric.
+    """
     name, found = after.get("chosen"), candidates(after)
     if name is None or (name == BEST and len(found) < 2):
         return ""
     if name == BEST:
         return f"Weights: the best checkpoint; none of {len(found) - 1} others was better on validation."
     values = {str(item.get("name")): item.get("value") for item in found}
-    metric = chosen_by(found)
+    metric = chosen_by(found, main)
     gained = ""
     if wording.is_finite(values.get(str(name))) and wording.is_finite(values.get(BEST)):
         title = wording.in_sentence(wording.title(metric))

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from ftjax.reporting import wording
 from ftjax.reporting.charts import Format, Point, Series, line_chart
+from ftjax.reporting.record import MainMetric
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -67,18 +68,19 @@ def loss_curves(records: Records, borders: Sequence[float] = ()) -> Markup:
     return line_chart([line for line in series if line.points], "Training and validation loss over steps", log=_wide([*train, *validation]), borders=borders)
 
 
-def validation_curve(records: Records, name: str, best_step: Any = None, borders: Sequence[float] = ()) -> Markup:
+def validation_curve(records: Records, metric: MainMetric, best_step: Any = None, borders: Sequence[float] = ()) -> Markup:
     """A validation metric with its best step marked: the run's own, or else the best value's."""
+    name = metric.name
     values = points(records, "validation", name)
     finite = [point for point in values if math.isfinite(point[1])]
     if not finite:
         return Markup("")
     chosen = dict(finite).get(best_step)
-    step, value = (best_step, chosen) if chosen is not None else (min if wording.lower_is_better(name) else max)(finite, key=lambda point: point[1])
+    step, value = (best_step, chosen) if chosen is not None else (max if metric.higher_is_better else min)(finite, key=lambda point: point[1])
     share = wording.is_share(name)
     mark = (float(step), value, f"best {wording.metric(name, value)} at step {wording.count(step)}")
     series = [Series("", values, "var(--orange)")]
-    label = f"Validation {wording.title(name).lower()} over steps"
+    label = f"Validation {wording.in_sentence(wording.title(name))} over steps"
     if not share:
         return line_chart(series, label, mark=mark, borders=borders)
     ticks = percent_ticks([value for _, value in finite])

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ftjax.config import TEXT_SOURCES
 from ftjax.errors import CheckpointError
 from ftjax.files import read_json
 from ftjax.reporting.metrics_log import FILE as METRICS
 from ftjax.reporting.metrics_log import parse_metrics
+from ftjax.reporting.wording import lower_is_better
 
 JSON_FILES = {
     "config": "config.json",
@@ -29,6 +31,18 @@ JSON_FILES = {
 }
 RECORDS = "evaluation/test.npz"
 ABSENT = "is not there: the run ended before it was written."
+
+
+UNFINISHED = "unfinished"
+"""The status of a run that has written no result yet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MainMetric:
+    """The metric that a run is about: it picked the checkpoint, and the baselines have it too."""
+
+    name: str
+    higher_is_better: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +64,23 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Of result.json, or "unfinished" where there is none."""
-        return str(self.result.get("status", "unfinished"))
+        """Of result.json; a run without one has not finished."""
+        return str(self.result["status"]) if "status" in self.result else UNFINISHED
+
+    @property
+    def task(self) -> str:
+        """What is predicted, as the result or the configuration names it; a run that says neither is read as a classification."""
+        return str(self.result.get("task") or mapping(self.settings.get("task")).get("name") or "classification")
+
+    @property
+    def metric(self) -> MainMetric:
+        """The metric that the page is about."""
+        return main_metric(self.result, self.settings)
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the examples are texts; otherwise they are pictures."""
+        return mapping(self.settings.get("data")).get("source") in TEXT_SOURCES or bool(mapping(self.data.get("tokens")) or mapping(self.data.get("columns")))
 
     @property
     def phases(self) -> list[Mapping[str, Any]]:
@@ -77,6 +106,20 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def listing(value: Any) -> list[Any]:
     """`value` if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
+
+
+def main_metric(result: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> MainMetric:
+    """The metric that result.json names; where it names none (a failed run), the configuration's, else the first that was tested.
+
+    Args:
+      result: content of result.json.
+      settings: the resolved configuration, nested.
+    """
+    found = mapping(result.get("metric"))
+    tested = mapping(mapping(result.get("splits")).get("test"))
+    name = found.get("name") or mapping(mapping(settings).get("evaluation")).get("metric") or next(iter(tested), None) or "accuracy"
+    stated = found.get("higher_is_better")
+    return MainMetric(str(name), stated if isinstance(stated, bool) else not lower_is_better(str(name)))
 
 
 def _read_object(path: Path, name: str) -> tuple[Mapping[str, Any], str | None]:

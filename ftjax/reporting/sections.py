@@ -13,7 +13,7 @@ from typing import Any
 from ftjax.reporting import plots, wording
 from ftjax.reporting.charts import nice_ticks
 from ftjax.reporting.figures import coefficients
-from ftjax.reporting.record import Run, listing, mapping
+from ftjax.reporting.record import MainMetric, Run, listing, mapping
 
 VERDICTS = {
     "failed": "The run failed; what was written before is below.",
@@ -42,14 +42,21 @@ def data_name(run: Run) -> str:
     return _name_of(named) if named else "unnamed data"
 
 
+def has_own_table(run: Run) -> bool:
+    """Whether the table of coefficients was written for this run; the method's name would hide it."""
+    return mapping(mapping(run.config.get("origins")).get("coefficient.rules")).get("origin") in ("file", "flag")
+
+
 def header(run: Run) -> dict[str, Any]:
     """Title, status, verdict, error, warnings and the facts under the title."""
     result = run.result
     method = result.get("method") or run.settings.get("method")
     task = result.get("task") or mapping(run.settings.get("task")).get("name")
-    facts = [("Task", task), ("Method", wording.method(method) if method else None), ("Seed", result.get("seed", run.settings.get("seed")))]
+    method, own = (wording.method(method) if method else None), has_own_table(run)
+    told = f"{method}, with a table of its own" if method and own else method
+    facts = [("Task", wording.task(task) if task else None), ("Method", told), ("Seed", result.get("seed", run.settings.get("seed")))]
     return {
-        "title": f"{wording.method(method) if method else 'Fine-tuning'} of {model_name(run)} on {data_name(run)}",
+        "title": f"{method if method and not own else 'Fine-tuning'} of {model_name(run)} on {data_name(run)}{', with its own coefficients' if own else ''}",
         "status": run.status,
         "verdict": result.get("verdict") or VERDICTS.get(run.status, "No verdict was recorded."),
         "error": result.get("error"),
@@ -59,37 +66,30 @@ def header(run: Run) -> dict[str, Any]:
     }
 
 
-def headline_metric(run: Run) -> str:
-    """Accuracy where it was measured, otherwise the metric that picked the checkpoint."""
-    test = mapping(mapping(run.result.get("splits")).get("test"))
-    chosen = str(mapping(run.settings.get("evaluation")).get("metric") or "accuracy")
-    return "accuracy" if "accuracy" in test or chosen not in test else chosen
-
-
 def _contestants(run: Run, name: str) -> list[dict[str, Any]]:
     """This run and every baseline with a test result, as (label, entry)."""
     test = mapping(mapping(run.result.get("splits")).get("test"))
     rows = [{"label": "This run", "mine": True, "entry": wording.entry(test.get(name)), "why": ""}]
     for key, baseline in mapping(run.result.get("baselines")).items():
         found = mapping(baseline)
-        rows.append({"label": wording.title(str(key)), "mine": False, "entry": wording.entry(found.get(name)), "why": str(found.get("why") or "")})
+        rows.append({"label": wording.baseline(key, run.task), "mine": False, "entry": wording.entry(found.get(name)), "why": str(found.get("why") or "")})
     return rows
 
 
 def headline(run: Run) -> dict[str, Any]:
     """The dot-and-interval chart (positions in percent of its width), the tiles and the table of metrics."""
-    name = headline_metric(run)
+    name = run.metric.name
     rows = _contestants(run, name)
     drawn = [row for row in rows if wording.is_finite(row["entry"]["value"])]
-    domain = _domain([row["entry"] for row in drawn], share=wording.is_share(name))
+    domain = _domain([row["entry"] for row in drawn], share=wording.is_share(name), higher_is_better=run.metric.higher_is_better)
     for row in rows:
         row["text"], row["bounds"] = wording.metric(name, row["entry"]["value"]), wording.bounds(name, row["entry"])
         row["place"] = {key: _place(value, domain) for key, value in row["entry"].items() if wording.is_finite(value)} if row in drawn else {}
-        row["beyond"] = bool(row["place"]) and row["place"]["value"] < 0
+        row["beyond"] = "" if not row["place"] or 0 <= row["place"]["value"] <= 100 else "low" if row["place"]["value"] < 0 else "high"
     ticks = nice_ticks(*domain, 5) if drawn else []
     confidence = mapping(run.settings.get("evaluation")).get("confidence")
     return {
-        "metric": wording.title(name),
+        "metric": wording.in_sentence(wording.title(name)),
         "rows": rows if drawn else [],
         "ticks": [{"place": _place(tick, domain), "text": _tick(name, tick)} for tick in ticks],
         "confidence": wording.percent(confidence, 0) if wording.is_number(confidence) else "",
@@ -109,13 +109,14 @@ def _ends(entries: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     return min(finite), max(finite)
 
 
-def _domain(entries: Sequence[Mapping[str, Any]], *, share: bool) -> tuple[float, float]:
+def _domain(entries: Sequence[Mapping[str, Any]], *, share: bool, higher_is_better: bool) -> tuple[float, float]:
     """The chart's range: every interval with a little room, for shares never past 0 or 1.
 
-    One entry so far below the rest that it would squeeze them to under half the width (the majority class, mostly) stays outside and is drawn as an arrow.
+    One entry so much worse than the rest that it would squeeze them to under half the width (the majority class, mostly) stays outside and is drawn as an
+    arrow.
     """
     low, high = _ends(entries)
-    kept = sorted(entries, key=lambda entry: entry["value"])[1:]
+    kept = sorted(entries, key=lambda entry: entry["value"], reverse=not higher_is_better)[1:]
     if len(kept) > 1 and _ends(kept)[1] - _ends(kept)[0] < 0.5 * (high - low):
         low, high = _ends(kept)
     room = 0.06 * (high - low) or 0.05
@@ -175,14 +176,12 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
 
 def training(run: Run) -> dict[str, Any]:
     """The curves, each with a title and a caption; only those the log can draw."""
-    metric = str(mapping(run.settings.get("evaluation")).get("metric") or "accuracy")
-    if not plots.points(run.metrics, "validation", metric):
-        metric = next((name for name in plots.metric_names(run.metrics, "validation") if wording.is_share(name)), metric)
+    metric = _followed(run)
     figures = [
         ("Loss", "Mean over the examples of a batch; validation without augmentation.", plots.loss_curves(run.metrics, run.borders)),
         (
-            f"Validation {wording.title(metric).lower()}",
-            "Picks the best checkpoint.",
+            f"Validation {wording.in_sentence(wording.title(metric.name))}",
+            "Picks the best checkpoint." if metric == run.metric else "Of the validation split.",
             plots.validation_curve(run.metrics, metric, run.result.get("best_step"), run.borders),
         ),
         (
@@ -194,6 +193,14 @@ def training(run: Run) -> dict[str, Any]:
     ]
     shown = [{"title": title, "caption": caption, "svg": drawing} for title, caption, drawing in figures if drawing]
     return {"figures": shown, "lost": lost_steps(run), "reason": "" if shown else "Nothing was logged: the run ended before its first logged step."}
+
+
+def _followed(run: Run) -> MainMetric:
+    """The main metric, or the first logged share where it was not logged."""
+    if plots.points(run.metrics, "validation", run.metric.name):
+        return run.metric
+    logged = next((name for name in plots.metric_names(run.metrics, "validation") if wording.is_share(name)), None)
+    return MainMetric(logged, higher_is_better=True) if logged else run.metric
 
 
 def lost_steps(run: Run) -> int:

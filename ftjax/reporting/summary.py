@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ftjax.reporting import findings, wording
-from ftjax.reporting.record import mapping
+from ftjax.reporting.record import main_metric, mapping
 
 NUMERIC = re.compile(r"[-+]?[\d,.]+(?:e[-+]?\d+)?\s?%?|nan|-?inf")
 STATUS_STYLES = {"ok": "green", "interrupted": "yellow", "failed": "red"}
@@ -45,26 +45,28 @@ def panel(content: RenderableType, title: str = "", style: str = "") -> Panel:
     return Panel(content, title=Text(wording.printable(title), style="bold") if title else None, title_align="left", border_style=style, padding=(0, 1))
 
 
-def _accuracy_rows(result: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """(name, accuracy entry) of this run and of every baseline that has one, best known first."""
-    test = (result.get("splits") or {}).get("test") or {}
-    rows = [("this run", test["accuracy"])] if "accuracy" in test else []
-    for name, found in (result.get("baselines") or {}).items():
-        if isinstance(found, Mapping) and found.get("accuracy") is not None:
-            rows.append((wording.title(name).lower(), found["accuracy"]))
+def _rows(result: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    """(name, entry of the main metric) of this run and of every baseline that has one."""
+    test = mapping(mapping(result.get("splits")).get("test"))
+    rows = [("this run", test[name])] if name in test else []
+    for baseline, found in mapping(result.get("baselines")).items():
+        if mapping(found).get(name) is not None:
+            rows.append((wording.in_sentence(wording.baseline(baseline, str(result.get("task")))), found[name]))
     return rows
 
 
 def _metrics(result: Mapping[str, Any]) -> Table | None:
-    """Accuracy of this run beside the baselines', then every other test metric."""
-    rows = [(name, "accuracy", found) for name, found in _accuracy_rows(result)]
-    others = [(wording.title(name), name, found) for name, found in ((result.get("splits") or {}).get("test") or {}).items() if name != "accuracy"]
+    """The main metric of this run beside the baselines', then every other test metric."""
+    main = main_metric(result).name
+    rows = [(name, main, found) for name, found in _rows(result, main)]
+    test = mapping(mapping(result.get("splits")).get("test"))
+    others = [(wording.title(name), name, found) for name, found in test.items() if name != main]
     if not (rows or others):
         return None
     view = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "left"):
         view.add_column(justify=justify)
-    for heading, part in (("test accuracy", rows), ("other test metrics", others)):
+    for heading, part in ((f"test {wording.in_sentence(wording.title(main))}", rows), ("other test metrics", others)):
         if part and view.row_count:
             view.add_row()
         if part:
@@ -99,7 +101,7 @@ def summary(result: Mapping[str, Any], report: str | os.PathLike[str] | None = N
     parts.append(_metrics(result))
     if result.get("verdict"):
         parts.append(Text(f"\n{wording.printable(result['verdict'])}\n", style="bold"))
-    told = [findings.chosen(mapping(result.get("after"))), findings.forgetting(mapping(result.get("forgetting")))]
+    told = [findings.chosen(mapping(result.get("after")), main_metric(result).name), findings.forgetting(mapping(result.get("forgetting")))]
     parts += [Text(wording.printable(line)) for line in told if line]
     parts += _footer(result, report)
     body = [part for part in parts if part is not None]

@@ -11,19 +11,54 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SHARES = ("accuracy", "precision", "recall", "f1")
-"""A metric whose name ends in one of these is a share of 1 and is written in percent."""
+SHARE = re.compile(r"(.*[/_])?(accuracy|precision|recall|f1|exact_match|recall_at_\d+|precision_at_\d+)")
+"""A metric of such a name is a share of 1 and is written in percent."""
 
-LOWER_IS_BETTER = ("loss", "ece", "error")
+LOWER_IS_BETTER = ("loss", "ece", "error", "rmse", "mae", "mse")
 TITLES = {
+    "auroc": "AUROC",
     "ece": "Calibration error (ECE)",
+    "entity_f1": "Entity F1",
+    "f1": "F1",
     "log_loss": "Log loss",
+    "macro_auroc": "Macro AUROC",
     "macro_f1": "Macro F1",
+    "mae": "Mean absolute error",
+    "matthews": "Matthews correlation",
+    "mcc": "Matthews correlation",
+    "micro_f1": "Micro F1",
+    "mrr": "Mean reciprocal rank",
+    "mse": "Mean squared error",
+    "pearson": "Pearson correlation",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "samples_f1": "Samples F1",
+    "spearman": "Spearman correlation",
+    "weighted_f1": "Weighted F1",
     "majority": "Majority class",
     "pretrained": "As pretrained",
     "probe": "Linear probe",
     "scratch": "From scratch",
 }
+TASKS = {
+    "classification": "Classification",
+    "multi_label": "Multi-label classification",
+    "regression": "Regression",
+    "token_classification": "Token classification",
+    "question_answering": "Question answering",
+    "sentence_embedding": "Sentence embedding",
+}
+PROPER = ("AUROC", "Matthews", "Pearson", "Spearman")
+"""First words of titles that keep their capital inside a sentence."""
+
+CONSTANTS = {
+    "multi_label": "Most frequent labels",
+    "regression": "Training mean",
+    "token_classification": "Majority tag",
+    "question_answering": "Majority answer",
+}
+"""The baseline "majority", which never looks at an example, by task."""
+
 METHODS = {
     "full": "Full fine-tuning",
     "probe": "Linear probe",
@@ -60,7 +95,7 @@ def title(name: str) -> str:
 
 def is_share(name: str) -> bool:
     """Whether the metric is a share of 1, written in percent."""
-    return name.rsplit("/", 1)[-1].endswith(SHARES)
+    return SHARE.fullmatch(name) is not None
 
 
 def lower_is_better(name: str) -> bool:
@@ -199,6 +234,16 @@ def method(name: Any) -> str:
     return METHODS.get(str(name)) or title(str(name))
 
 
+def baseline(name: Any, task: str) -> str:
+    """`("majority", "regression")` -> `"Training mean"`: what a baseline is for a task."""
+    return (CONSTANTS.get(task) if name == "majority" else None) or title(str(name))
+
+
+def task(name: Any) -> str:
+    """`"multi_label"` -> `"Multi-label classification"`."""
+    return TASKS.get(str(name)) or title(str(name))
+
+
 def candidate(name: Any) -> str:
     """`"wise_ft(0.5)"` -> `"WiSE-FT at 0.5"`, `"ema"` -> `"Exponential average (EMA)"`."""
     found = PARAMETRISED.fullmatch(str(name))
@@ -208,6 +253,7 @@ def candidate(name: Any) -> str:
 
 
 def in_sentence(text: str) -> str:
-    """A heading inside a sentence: `"Best checkpoint"` -> `"best checkpoint"`; `"WiSE-FT"` and `"LiNeS"` stay."""
+    """A heading inside a sentence: `"Best checkpoint"` -> `"best checkpoint"`; `"WiSE-FT"`, `"F1"` and `"Pearson correlation"` stay."""
     first = text.partition(" ")[0]
-    return text if any(letter.isupper() for letter in first[1:]) else text[:1].lower() + text[1:]
+    proper = first in PROPER or any(letter.isupper() for letter in first[1:]) or not any(letter.islower() for letter in first)
+    return text if proper else text[:1].lower() + text[1:]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ftjax.reporting import figures, plots
 from ftjax.reporting.charts import Scale, Series, fit, line_chart, log_ticks, nice_ticks, spread, tag, thin, tick_text
+from ftjax.reporting.record import MainMetric
 
 ranges = st.tuples(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6)).map(lambda pair: (pair[0], pair[0] + max(pair[1], 1e-6 * abs(pair[0]))))
 
@@ -83,7 +84,7 @@ def test_ticks_are_written_short(value, text):
 def test_nothing_to_draw_draws_nothing():
     assert line_chart([Series("a", [(1, math.nan)], "red")], "x") == ""
     assert line_chart([], "x") == ""
-    assert plots.loss_curves([]) == plots.learning_rate([]) == plots.validation_curve([], "accuracy") == ""
+    assert plots.loss_curves([]) == plots.learning_rate([]) == plots.validation_curve([], MainMetric("accuracy", True)) == ""
     assert figures.reliability(np.zeros(0), np.zeros(0, bool)) == figures.coefficients([]) == figures.class_counts({}, []) == ""
 
 
@@ -97,11 +98,18 @@ def test_one_point_is_a_dot():
     assert "<circle" in line_chart([Series("loss", [(5, 1.0)], "red")], "x")
 
 
-@pytest.mark.parametrize(("name", "values", "best"), [("accuracy", [0.5, 0.9, 0.7], "90.0% at step 2"), ("log_loss", [0.5, 0.1, 0.7], "0.100 at step 2")])
-def test_the_best_step_follows_the_metrics_direction(name, values, best):
-    records = [{"step": step, "split": "validation", name: value} for step, value in enumerate(values, start=1)]
-    assert f"best {best}" in plots.validation_curve(records, name)
-    assert "at step 3" in plots.validation_curve(records, name, best_step=3)
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        (MainMetric("accuracy", True), [0.5, 0.9, 0.7], "90.0% at step 2"),
+        (MainMetric("log_loss", False), [0.5, 0.1, 0.7], "0.100 at step 2"),
+        (MainMetric("rank", False), [5.0, 1.0, 7.0], "1.000 at step 2"),
+    ],
+)
+def test_the_best_step_follows_the_metrics_direction(metric, values, best):
+    records = [{"step": step, "split": "validation", metric.name: value} for step, value in enumerate(values, start=1)]
+    assert f"best {best}" in plots.validation_curve(records, metric)
+    assert "at step 3" in plots.validation_curve(records, metric, best_step=3)
 
 
 def test_a_repeated_step_keeps_its_last_value():
