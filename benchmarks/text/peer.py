@@ -54,7 +54,8 @@ def run(text_set: TextSet, folder: Path, weights: Path, settings: Settings, seed
     rows = read_written(text_set, folder)
     classes = () if text_set.task == "regression" else classes_of(rows)
     tokenizer = transformers.AutoTokenizer.from_pretrained(weights)
-    examples = {split: encoded(text_set, rows[split], tokenizer, classes) for split in ("train", "test")}
+    scale = scale_of(text_set, rows["train"])
+    examples = {split: encoded(text_set, rows[split], tokenizer, classes, scale) for split in ("train", "test")}
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = make_trainer(text_set, model_of(text_set, weights, classes, settings), tokenizer, examples["train"], settings, seed, scratch)
@@ -66,14 +67,20 @@ def run(text_set: TextSet, folder: Path, weights: Path, settings: Settings, seed
     return Run(measure(text_set, predicted.predictions, predicted.label_ids, classes), seconds, setup_seconds=setup)
 
 
-def encoded(text_set: TextSet, rows: list[Row], tokenizer: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+def scale_of(text_set: TextSet, rows: list[Row]) -> tuple[float, float]:
+    """Mean and deviation of the training targets of a regression: both libraries learn standardised ones."""
+    values = [float(row["label"]) for row in rows] if text_set.task == "regression" else [0.0]
+    return float(np.mean(values)), float(np.std(values)) or 1.0
+
+
+def encoded(text_set: TextSet, rows: list[Row], tokenizer: Any, classes: tuple[str, ...], scale: tuple[float, float] = (0.0, 1.0)) -> list[dict[str, Any]]:
     """Token ids, not padded, and the label: a number, or one for each token (that of a word at its first piece)."""
     if text_set.task == "token_classification":
         return [_encoded_words(text_set, row, tokenizer, classes) for row in rows]
     pairs = [row["text_pair"] for row in rows] if text_set.pair else None
     tokens = tokenizer([row["text"] for row in rows], pairs, truncation=True, max_length=text_set.max_length)
-    label = float if text_set.task == "regression" else classes.index
-    return [{name: values[index] for name, values in tokens.items()} | {"label": label(row["label"])} for index, row in enumerate(rows)]
+    labels = [(float(row["label"]) - scale[0]) / scale[1] if text_set.task == "regression" else classes.index(row["label"]) for row in rows]
+    return [{name: values[index] for name, values in tokens.items()} | {"label": label} for index, label in enumerate(labels)]
 
 
 def _encoded_words(text_set: TextSet, row: Row, tokenizer: Any, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def model_of(text_set: TextSet, weights: Path, classes: tuple[str, ...], setting
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     auto = transformers.AutoModelForTokenClassification if text_set.task == "token_classification" else transformers.AutoModelForSequenceClassification
-    options = {"hidden_dropout_prob": settings.dropout, "attention_probs_dropout_prob": settings.dropout}
+    options = {"hidden_dropout_prob": settings.dropout, "attention_probs_dropout_prob": settings.attention_dropout}
     return auto.from_pretrained(weights, num_labels=len(classes) or 1, **options)
 
 
@@ -138,7 +145,8 @@ def measure(text_set: TextSet, outputs: np.ndarray, labels: np.ndarray, classes:
     import seqeval.metrics
 
     tagged = labels != LABELS_OF_NOTHING
-    named = [[[classes[index] for index in row[keep]] for row, keep in zip(values, tagged, strict=True)] for values in (labels, outputs.argmax(-1))]
+    both = (labels, outputs.argmax(-1))
+    named: Any = [[[classes[index] for index in row[keep]] for row, keep in zip(values, tagged, strict=True)] for values in both]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return float(seqeval.metrics.f1_score(*named, zero_division=0))
+        return float(seqeval.metrics.f1_score(*named))

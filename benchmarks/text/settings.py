@@ -23,7 +23,9 @@ class Settings:
     beta2: float = 0.999
     epsilon: float = 1e-8
     dropout: float = 0.1
-    """MiniLM's own, in the embeddings, on attention's probabilities, after attention and MLP and before the head."""
+    """MiniLM's own, in the embeddings, after attention and MLP and before the head."""
+    attention_dropout: float = 0.0
+    """On attention's probabilities, of the Trainer alone: ftjax has none there. MiniLM's own is 0.1."""
     precision: Precision = "float32"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_bert import write_bert, write_texts
+from tiny_text import texts, write_bert, write_table
 
 import ftjax
 from ftjax.config import CoefficientConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TextConfig, TrainConfig
@@ -30,11 +30,14 @@ def hf():
 def ours(hf, tmp_path_factory):
     """The plan, the losses of its steps and the batches that it took."""
     folder = tmp_path_factory.mktemp("trainer")
-    # 120 rows are no multiple of the batch: the last batch of an epoch is short.
+    # transformers writes the weights once more, so that both start from a directory of its own.
+    hf.AutoModelForSequenceClassification.from_pretrained(write_bert(folder / "bert")).save_pretrained(folder / "bert")
+    table = write_table(folder / "texts.csv", ("text", "label"), texts(200))
+    # 120 training rows are no multiple of the batch: the last batch of an epoch is short.
     config = Config(
-        data=DataConfig(source="table", path=str(write_texts(folder / "texts.csv", 200)), validation_fraction=0.2, test_fraction=0.2, duplicates="report"),
+        data=DataConfig(source="table", path=str(table), validation_fraction=0.2, test_fraction=0.2, duplicates="report"),
         text=TextConfig(buckets=3, max_length=32),
-        model=ModelConfig(pretrained=str(write_bert(folder / "bert", hf)), head="keep"),
+        model=ModelConfig(pretrained=str(folder / "bert"), head="keep", dropout=0.0),
         coefficient=CoefficientConfig(head_factor=1.0, decay_rules=AS_THE_TRAINER_DECAYS),
         optimizer=OptimizerConfig(learning_rate=RATE, weight_decay=DECAY, schedule="linear", warmup="0 steps", clip_norm=1.0),
         train=TrainConfig(duration=f"{STEPS} steps", batch_size=BATCH),
@@ -52,12 +55,12 @@ def losses_of_the_trainer(hf, folder, batches, output, **changed):
     """Hugging Face's Trainer over the very batches, padded rows left out; the loss of every step."""
     import torch
 
-    class Recording(hf.Trainer):
-        losses = []
+    losses = []
 
+    class Recording(hf.Trainer):
         def training_step(self, *arguments, **options):
             loss = super().training_step(*arguments, **options)
-            self.losses.append(float(loss))
+            losses.append(float(loss))
             return loss
 
     options = {"learning_rate": RATE, "weight_decay": DECAY, "max_grad_norm": 1.0, "lr_scheduler_type": "linear", "warmup_steps": 0} | changed
@@ -70,7 +73,7 @@ def losses_of_the_trainer(hf, folder, batches, output, **changed):
         model=model, args=hf.TrainingArguments(output_dir=str(output), **options, **quiet, **order), train_dataset=given, data_collator=lambda one: one[0]
     )
     trainer.train()
-    return np.array(trainer.losses)
+    return np.array(losses)
 
 
 def test_fifty_steps_have_the_losses_of_hugging_face_trainer(hf, ours, tmp_path):
@@ -86,7 +89,7 @@ def test_the_batches_have_several_lengths_and_a_short_one(ours):
     assert min(float(np.sum(batch["weight"])) for batch in batches) < BATCH
 
 
-@pytest.mark.parametrize("changed", [{"weight_decay": 0.0}, {"warmup_steps": 5}, {"max_grad_norm": 0.1}, {"adam_epsilon": 1e-4}])
+@pytest.mark.parametrize("changed", [{"weight_decay": 0.0}, {"adam_epsilon": 1e-4}])
 def test_another_setting_of_the_trainer_is_told_apart(hf, ours, tmp_path, changed):
     folder, losses, batches = ours
     theirs = losses_of_the_trainer(hf, folder, batches, tmp_path, **changed)
