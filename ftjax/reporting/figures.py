@@ -1,11 +1,10 @@
-"""The other drawings of report.html: confusion matrix, reliability diagram, classes of each split, coefficients, time.
+"""The other drawings of report.html: reliability diagram, classes of each split, coefficients.
 
 Like `plots.py`: values in, an SVG drawing out, nothing where there is nothing to draw.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +15,6 @@ from ftjax.reporting import wording
 from ftjax.reporting.charts import LETTER, WIDTH, Scale, svg, tag, tick_text
 from ftjax.reporting.plots import depth_colour
 
-MOST_CLASSES = 120
-"""A matrix of more classes is not drawn: its cells would be under four pixels."""
-COUNTED_CLASSES = 20
 NAMED_CLASSES = 40
 SPLITS = {"train": "var(--blue)", "validation": "var(--orange)", "test": "var(--green)"}
 
@@ -28,87 +24,6 @@ def short(name: object, most: int = 16) -> str:
     text = wording.printable(name)
     tail = most // 2 - 1
     return text if len(text) <= most else f"{text[: most - 1 - tail]}…{text[-tail:]}"
-
-
-def as_matrix(value: Any) -> np.ndarray | None:
-    """`value` as a square matrix of counts (true class by row), or None where it is none."""
-    try:
-        matrix = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        return None
-    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and matrix.size > 0
-    return matrix if square and bool(np.isfinite(matrix).all()) else None
-
-
-def _confusion_cell(matrix: np.ndarray, classes: Sequence[str], row: int, column: int, corner: tuple[float, float], size: float) -> list[Markup]:
-    """A cell as dark as its share of the row: blue on the diagonal, red off it; the count in it where there is room."""
-    total, times = matrix[row].sum(), matrix[row, column]
-    share = times / total
-    said = f"{wording.count(times)} of {wording.count(total)} {classes[row]} predicted as {classes[column]} ({wording.percent(share)})"
-    colour = "var(--blue)" if row == column else "var(--red)"
-    opacity = 0.08 + 0.92 * share if row == column else min(1.0, 0.12 + 0.88 * math.sqrt(share))
-    left, top = corner
-    gap = 1.0 if size > 6 else 0.0
-    cell = tag(
-        "rect",
-        tag("title", said),
-        x=left + gap / 2,
-        y=top + gap / 2,
-        width=size - gap,
-        height=size - gap,
-        rx=min(3.0, size / 10),
-        fill=colour,
-        fill_opacity=float(opacity),
-    )
-    if len(matrix) > COUNTED_CLASSES:
-        return [cell]
-    strong = "cell strong" if opacity > 0.55 else "cell"
-    return [cell, tag("text", wording.count(times), x=left + size / 2, y=top + size / 2 + 4, class_=strong, text_anchor="middle")]
-
-
-def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Markup:
-    """The confusion matrix, true classes down and predicted classes across, shaded by share of the true class.
-
-    Args:
-      matrix: counts `[true predicted]`.
-      classes: their names.
-    """
-    total = len(matrix)
-    if total > MOST_CLASSES:
-        return Markup("")
-    names = [short(classes[index]) if index < len(classes) else str(index) for index in range(total)]
-    named = total <= NAMED_CLASSES
-    left = 30 + LETTER * max(len(name) for name in names) if named else 40
-    slanted = named and max(len(name) for name in names) > 4
-    top = 26 + (LETTER * 0.78 * max(len(name) for name in names) if slanted else 12)
-    size = (620 - left) / total
-    drawn = [tag("rect", x=left, y=top, width=size * total, height=size * total, class_="plate", rx=3)]
-    for row, column in np.argwhere(matrix > 0):
-        drawn += _confusion_cell(matrix, names, int(row), int(column), (left + column * size, top + row * size), size)
-    drawn += _confusion_names(names, left, top, size, slanted=slanted) if named else _confusion_ticks(total, left, top, size)
-    drawn.append(tag("text", "predicted", x=left + size * total / 2, y=12, class_="tick", text_anchor="middle"))
-    middle = top + size * total / 2
-    drawn.append(tag("text", "true", x=12, y=middle, class_="tick", text_anchor="middle", transform=f"rotate(-90 12 {middle:.1f})"))
-    return svg(left + size * total + (LETTER * 0.6 * len(names[-1]) if slanted else 4), top + size * total + 6, "Confusion matrix", *drawn)
-
-
-def _confusion_names(names: Sequence[str], left: float, top: float, size: float, *, slanted: bool) -> list[Markup]:
-    drawn = []
-    for index, name in enumerate(names):
-        across, down = left + (index + 0.5) * size, top + (index + 0.5) * size + 4
-        drawn.append(tag("text", name, x=left - 7, y=down, class_="label ink", text_anchor="end"))
-        turn = {"transform": f"rotate(-45 {across:.1f} {top - 7:.1f})"} if slanted else {"text_anchor": "middle"}
-        drawn.append(tag("text", name, x=across, y=top - 7, class_="label ink", **turn))
-    return drawn
-
-
-def _confusion_ticks(total: int, left: float, top: float, size: float) -> list[Markup]:
-    drawn = []
-    for index in range(0, total, 10):
-        place = (index + 0.5) * size
-        drawn.append(tag("text", str(index), x=left - 6, y=top + place + 4, class_="tick", text_anchor="end"))
-        drawn.append(tag("text", str(index), x=left + place, y=top - 6, class_="tick", text_anchor="middle"))
-    return drawn
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Markup:
@@ -202,6 +117,8 @@ def _class_bars(label: str, counts: Mapping[str, Any], left: float, room: float,
 def coefficients(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
     """A bar per group in depth order: the coefficient half way through the run, with the range over its parameters and moments.
 
+    A group that would squeeze all others to a third of the width (a new head, mostly) gets a broken bar, with its value beside it.
+
     Args:
       rows: (group, lowest, typical, highest) from the stem to the head.
     """
@@ -210,18 +127,38 @@ def coefficients(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
         return Markup("")
     step = min(26.0, max(11.0, 300 / len(finite)))
     left = 20 + LETTER * max(len(short(row[0])) for row in finite)
-    x = Scale(0, max(1e-12, *(row[3] for row in finite)) * 1.02, left, WIDTH - 62)
+    limit = _limit([row[3] for row in finite])
+    x = Scale(0, limit * 1.02, left, WIDTH - 62)
     drawn = []
     bottom = 10 + step * len(finite)
     for value in x.ticks(4):
         drawn.append(tag("line", x1=x(value), x2=x(value), y1=8, y2=bottom, class_="grid"))
         drawn.append(tag("text", tick_text(value), x=x(value), y=bottom + 16, class_="tick", text_anchor="middle"))
-    for place, (group, low, typical, high) in enumerate(finite):
-        middle = 10 + step * (place + 0.5)
-        drawn.append(tag("text", short(group), x=left - 8, y=middle + 4, class_="label ink", text_anchor="end"))
-        drawn.append(tag("rect", x=left, y=middle - step * 0.32, width=x(typical) - left, height=step * 0.64, fill=depth_colour(place, len(finite)), rx=2))
-        if high > low:
-            drawn.append(tag("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_="range"))
-        text = "frozen" if high == 0 else wording.setting(typical)
-        drawn.append(tag("text", text, x=x(high if high > low else typical) + 7, y=middle + 4, class_="label muted" if high == 0 else "label ink"))
+    for place, row in enumerate(finite):
+        drawn += _coefficient_bar(row, depth_colour(place, len(finite)), x, 10 + step * (place + 0.5), step, limit)
     return svg(WIDTH, bottom + 26, "Fine-tuning coefficient of every group", *drawn)
+
+
+def _limit(highest: Sequence[float]) -> float:
+    """Where the axis ends: at the largest value, or a little beyond the second largest where that is under a third of it."""
+    *rest, largest = sorted(highest)
+    second = max(rest, default=0.0)
+    return max(1e-12, 1.2 * second if 0 < second < largest / 3 else largest)
+
+
+def _coefficient_bar(row: tuple[str, float, float, float], colour: str, x: Scale, middle: float, step: float, limit: float) -> list[Markup]:
+    """Name, bar, range and value of one group."""
+    group, low, typical, high = row
+    end = x(min(typical, limit))
+    drawn = [
+        tag("text", short(group), x=x.start - 8, y=middle + 4, class_="label ink", text_anchor="end"),
+        tag("rect", x=x.start, y=middle - step * 0.32, width=end - x.start, height=step * 0.64, fill=colour, rx=2),
+    ]
+    if typical > limit:
+        gap = f"M{end - 22:.1f} {middle + step * 0.4:.1f}l8 {-step * 0.8:.1f}m5 0l-8 {step * 0.8:.1f}"
+        drawn.append(tag("path", tag("title", "longer than the axis"), d=gap, class_="break"))
+    elif high > low:
+        drawn.append(tag("line", x1=x(low), x2=x(min(high, limit)), y1=middle, y2=middle, class_="range"))
+    text = "frozen" if high == 0 else wording.setting(typical)
+    drawn.append(tag("text", text, x=max(end, x(min(high, limit))) + 7, y=middle + 4, class_="label muted" if high == 0 else "label ink"))
+    return drawn

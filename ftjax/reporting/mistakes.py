@@ -1,21 +1,18 @@
 """What the model gets wrong, for report.html: confusion matrix, table per class, calibration, and the examples themselves.
 
-Everything comes from evaluation/test.json and evaluation/test.npz; class names from data.json.
+Everything comes from evaluation/test.json and evaluation/test.npz; class names from data.json. Tasks without classes have their own in `outcomes.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ftjax.reporting import figures, wording
+from ftjax.reporting import confusion, examples, figures, outcomes, wording
 from ftjax.reporting.record import Run, listing, mapping
 
-IMAGE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+=*")
-"""The only images the page shows: bytes inside the page, never an address."""
 MOST_CONFUSIONS = 8
 LONGEST = 60
 
@@ -71,33 +68,6 @@ def per_class(matrix: np.ndarray | None, classes: Sequence[str], splits: Mapping
     return rows
 
 
-def _label(value: Any, classes: Sequence[str]) -> str:
-    """A label given as a row of `classes` or as its name."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
-        return classes[value]
-    return wording.printable(value)
-
-
-def thumbnails(items: Any, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """What is shown of each example; an image that is not an embedded one is left out."""
-    shown = []
-    for item in (mapping(item) for item in listing(items)):
-        image = item.get("image")
-        label, prediction = _label(item.get("label"), classes), _label(item.get("prediction"), classes)
-        shown.append(
-            {
-                "image": image if isinstance(image, str) and IMAGE.fullmatch(image) else None,
-                "label": figures.short(label),
-                "prediction": figures.short(prediction),
-                "said": f"{item.get('id', '')}: {prediction}, true: {label}",
-                "right": label == prediction,
-                "confidence": wording.percent(item.get("confidence"), 0),
-                "id": wording.printable(item.get("id", "")),
-            }
-        )
-    return shown
-
-
 def _calibration(run: Run) -> Any:
     """The reliability diagram of the test records that count (weight above 0)."""
     records = run.records
@@ -110,21 +80,30 @@ def _calibration(run: Run) -> Any:
 
 def mistakes(run: Run) -> dict[str, Any]:
     """Everything of the section; `reason` says why it is empty."""
-    matrix = figures.as_matrix(run.test.get("confusion")) if run.test.get("confusion") else None
+    found = outcomes.OTHERS[run.task](run) if run.task in outcomes.OTHERS else _classification(run)
+    empty = not any(found.get(key) for key in ("measured", "figures", "tables", "shown", "errors", "uncertain"))
+    measured = bool(mapping(mapping(run.result.get("splits")).get("test")))
+    why = "No test example was predicted wrongly." if measured and run.test else "The test set was not evaluated, so there are no mistakes to show."
+    return {"of_text": run.of_text, "reason": why if empty else "", **found}
+
+
+def _classification(run: Run) -> dict[str, Any]:
+    """Matrix, tables and examples of a run whose answers are classes."""
+    matrix = confusion.as_matrix(run.test.get("confusion")) if run.test.get("confusion") else None
     classes = class_names(run, 0 if matrix is None else len(matrix))
     size = listing(run.data.get("image_size"))
-    drawing = figures.confusion(matrix, classes) if matrix is not None else ""
-    errors, uncertain = thumbnails(run.test.get("errors"), classes), thumbnails(run.test.get("uncertain"), classes)
+    drawing = confusion.draw(matrix, classes) if matrix is not None else ""
+    show = examples.cards if run.of_text else examples.thumbnails
     rows = per_class(matrix, classes, mapping(run.data.get("splits")))
     return {
         "confusion": drawing,
         "confusion_note": f"{len(matrix)} classes are too many to draw; the largest confusions are listed." if matrix is not None and not drawing else "",
+        "confusion_large": matrix is not None and len(matrix) > confusion.FITTING_CLASSES,
         "confusions": confusions(matrix, classes) if matrix is not None else [],
         "measured": matrix is not None,
-        "per_class": rows,
+        "per_class": sorted(rows, key=lambda row: -row["counts"][-1] if wording.is_finite(row["counts"][-1]) else 1),
         "reliability": _calibration(run),
-        "errors": errors,
-        "uncertain": uncertain,
+        "errors": show(run.test.get("errors"), classes),
+        "uncertain": show(run.test.get("uncertain"), classes),
         "pixelated": bool(size) and all(wording.is_finite(side) and side <= 64 for side in size),
-        "reason": "" if matrix is not None or errors or uncertain else "The test set was not evaluated, so there are no mistakes to show.",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ftjax.reporting import figures, wording
+from ftjax.reporting import figures, texts, wording
 from ftjax.reporting.mistakes import class_counts, class_names
 from ftjax.reporting.record import Run, listing, mapping
 
@@ -50,6 +50,8 @@ def data(run: Run) -> dict[str, Any]:
         ],
         "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
+        "text": texts.tokens(run) if run.of_text else {},
+        "thing": "row" if run.of_text else "file",
         "reason": run.notes.get("data.json", ""),
     }
 
@@ -69,6 +71,8 @@ def _data_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     facts = [
         ("Source", found.get("source")),
+        ("Encoding", found.get("encoding")),
+        ("Delimiter", repr(found["delimiter"]) if isinstance(found.get("delimiter"), str) else None),
         ("Image size", wording.shape(found.get("image_size")) if found.get("image_size") else None),
         ("Sampling", found.get("sampling")),
         ("Imbalance", f"the largest training class has {ratio:.2g} times the rows of the smallest" if wording.is_finite(ratio) else None),
@@ -193,7 +197,7 @@ def settings(run: Run) -> dict[str, Any]:
             {
                 "name": name,
                 "value": wording.printable(wording.value(value)),
-                "origin": str(origin.get("origin") or "default"),
+                "origin": str(origin["origin"]) if origin.get("origin") else ORIGINS[-1],
                 "why": wording.printable(origin.get("why") or ""),
             }
         )

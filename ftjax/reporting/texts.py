@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from ftjax.reporting import wording
-from ftjax.reporting.record import Run, mapping
+from ftjax.reporting import figures, text_figures, wording
+from ftjax.reporting.record import Run, listing, mapping
 
 LETTERS = 420
 """Of a text that is shown; about six lines of a card."""
@@ -78,3 +78,57 @@ def max_length(run: Run) -> int | None:
     """Tokens at which longer texts are cut, as the data or the configuration say; None for pictures."""
     stated = mapping(run.data.get("tokens")).get("max_length") or mapping(run.settings.get("text")).get("max_length")
     return stated if run.of_text and isinstance(stated, int) else None
+
+
+def tokens(run: Run) -> dict[str, Any]:
+    """What data.json says of texts: columns, lengths, how many are cut, how much of them the tokenizer does not know."""
+    found = mapping(run.data.get("tokens"))
+    histogram, longest = mapping(found.get("histogram")), max_length(run)
+    counts = {str(split): listing(rows) for split, rows in mapping(histogram.get("counts")).items()}
+    buckets = [size for size in listing(found.get("buckets")) if wording.is_finite(size)]
+    figure = text_figures.lengths(listing(histogram.get("edges")), counts, buckets, longest)
+    caption = f"Dotted: the {len(buckets)} lengths that batches are padded to." if buckets else ""
+    padding = found.get("padding_share")
+    facts = [
+        ("Cut at", f"{wording.count(longest)} tokens, special ones included" if longest else None),
+        ("Padded to", ", ".join(wording.count(size) for size in buckets) or None),
+        ("Padding", f"{wording.percent(padding)} of what is computed" if wording.is_number(padding) else None),
+    ]
+    return {
+        "columns": _columns(run.data),
+        "unused": [readable(name) for name in listing(run.data.get("unused_columns"))],
+        "tokens": _splits(run.data, found),
+        "figure": figure,
+        "legend": [(split, colour) for split, colour in figures.SPLITS.items() if counts.get(split)],
+        "caption": f"{caption} Red: where longer texts are cut.".strip() if longest else caption,
+        "facts": [(label, value) for label, value in facts if value],
+    }
+
+
+def _columns(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(role, column, how it was found)."""
+    rows = []
+    for role, column in mapping(data.get("columns")).items():
+        how = mapping(column)
+        told = " ".join(str(how[key]) for key in ("origin", "why") if how.get(key))
+        rows.append((ROLES.get(str(role), wording.printable(role)), readable(column_name(column)) or "none", readable(told)))
+    return rows
+
+
+def _splits(data: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row per split that was cut into tokens."""
+    cut, unknown = mapping(found.get("truncated")), mapping(found.get("unknown_share"))
+    rows = []
+    for split in dict.fromkeys([*cut, *unknown]):
+        total, number = mapping(mapping(data.get("splits")).get(split)).get("rows"), cut.get(split)
+        share = f" ({wording.percent(number / total)})" if wording.is_finite(number) and wording.is_finite(total) and total and number else ""
+        rows.append(
+            {
+                "split": str(split),
+                "median": wording.count(mapping(found.get("median")).get(split)),
+                "longest": wording.count(mapping(found.get("longest")).get(split)),
+                "truncated": f"{wording.count(number)}{share}",
+                "unknown": wording.percent(unknown.get(split), 2),
+            }
+        )
+    return rows

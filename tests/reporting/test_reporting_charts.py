@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftjax.reporting import figures, plots
+from ftjax.reporting import confusion, figures, plots
 from ftjax.reporting.charts import Scale, Series, fit, line_chart, log_ticks, nice_ticks, spread, tag, thin, tick_text
 from ftjax.reporting.record import MainMetric
 
@@ -134,11 +134,11 @@ def test_the_depth_colours_grow_lighter_from_stem_to_head():
 
 @pytest.mark.parametrize("value", [None, [], [[1, 2]], [[1, 2], [3]], "x", [["a", "b"], ["c", "d"]], [[math.nan]]])
 def test_what_is_no_square_matrix_is_none(value):
-    assert figures.as_matrix(value) is None
+    assert confusion.as_matrix(value) is None
 
 
 def test_the_confusion_matrix_counts_in_its_tooltips():
-    drawing = figures.confusion(np.array([[3.0, 1.0], [0.0, 4.0]]), ["cat", "dog"])
+    drawing = confusion.draw(np.array([[3.0, 1.0], [0.0, 4.0]]), ["cat", "dog"])
     assert "1 of 4 cat predicted as dog (25.0%)" in drawing
     assert drawing.count("<rect") == 1 + 3
 
