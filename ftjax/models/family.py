@@ -62,6 +62,7 @@ class Family:
       reads: images or text.
       head: the module whose parameters are `head/...`, from features to logits; None: there is no head.
       alike: whether all blocks have the same parameters and are computed alike, so that `scan` can repeat one of them.
+      longest: tokens of the longest text that a model can read; None for images.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Family:
     reads: Literal["images", "text"] = "images"
     head: Callable[[ModelSpec, Compute], nn.Module | None] = _linear_head
     alike: bool = False
+    longest: Callable[[ModelSpec], int | None] = lambda spec: None
 
     def resolve(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with every option present (variants only where they differ from their default), checked.
@@ -113,6 +115,11 @@ class Model:
     @functools.cached_property
     def _head(self) -> nn.Module | None:
         return self.family.head(self.spec, self.compute)
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest text that the model can read; None: it reads images."""
+        return self.family.longest(self.spec)
 
     @functools.cached_property
     def groups(self) -> tuple[str, ...]:

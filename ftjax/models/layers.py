@@ -1,29 +1,30 @@
-"""The only places where a model meets a weight: matrix product, convolution, layer norm, GELU and attention.
+"""The only places where a model meets a weight: matrix product, convolution, table of embeddings, layer norm, activations and attention.
 
-Weights are values. A weight is an array, or a small pytree that stands for one and knows how to multiply itself: a leaf with a `matmul` (or
-`conv`) method is given the input and the plain product, and answers. So adapters and quantised weights are new leaf types, and no layer knows them.
+Weights are values. A weight is an array, or a small pytree that stands for one and knows how to multiply itself: a leaf with a `matmul`
+(`conv`, `lookup`) method is given the input and the plain product, and answers. So adapters and quantised weights are new leaf types, and no layer knows them.
 `precision` is the type of the operands; accumulation and answers are float32, or float64 where the inputs are.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from ftjax.models.depthwise import Pads, depthwise
 from ftjax.models.pointwise import gelu_by_hand, last_axis, layer_norm_by_hand, normalise
-from ftjax.models.products import attention_bfloat16, matmul_bfloat16
+from ftjax.models.products import attention_bfloat16, masked, matmul_bfloat16
 
 Precision = Literal["float32", "bfloat16"]
 Padding = str | Sequence[tuple[int, int]]
 Weight = Any
-"""An array, or a pytree with `matmul(x, product)` or `conv(x, product)`, where `product(x, array)` is the plain operation of this layer."""
+"""An array, or a pytree with `matmul`, `conv` or `lookup`, called with `(x, product)`, where `product(x, array)` is the plain operation of this layer."""
 
 
 def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32") -> Float[Array, "... m"]:
@@ -79,6 +80,13 @@ def conv(
     return _convolve(x, w, strides, padding, groups)
 
 
+def lookup(indices: Int[Array, "*batch"], table: Weight) -> Float[Array, "*batch width"]:
+    """The rows of `table` `[rows width]` at `indices`; an index beyond the table reads its nearest row."""
+    if hasattr(table, "lookup"):
+        return table.lookup(indices, lookup)
+    return jnp.take(jnp.asarray(table, jnp.promote_types(jnp.float32, table.dtype)), indices, axis=0, mode="clip")
+
+
 def patches(x: Float[Array, "batch height width n"], size: tuple[int, int]) -> Float[Array, "batch rows columns patch"]:
     """Non-overlapping patches, each flattened in the order of a kernel's axes (row, column, channel)."""
     batch, height, width, channels = x.shape
@@ -93,12 +101,13 @@ def add_bias(x: Float[Array, "... m"], bias: Float[Array, " m"]) -> Float[Array,
 
 
 def layer_norm(
-    x: Float[Array, "... width"], scale: Float[Array, " width"], bias: Float[Array, " width"], epsilon: float, precision: Precision = "float32"
+    x: Float[Array, "... width"], scale: Float[Array, " width"], bias: Float[Array, " width"] | None, epsilon: float, precision: Precision = "float32"
 ) -> Float[Array, "... width"]:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis (Ba et al. 2016), never in less than float32."""
     if precision == "bfloat16":
-        return layer_norm_by_hand(x, scale, bias, epsilon)
-    return add_bias(normalise(x, epsilon)[0] * last_axis(scale, x), bias)
+        return layer_norm_by_hand(x, scale, jnp.zeros_like(scale) if bias is None else bias, epsilon)
+    y = normalise(x, epsilon)[0] * last_axis(scale, x)
+    return y if bias is None else add_bias(y, bias)
 
 
 def gelu(x: Array, precision: Precision = "float32") -> Array:
@@ -106,17 +115,39 @@ def gelu(x: Array, precision: Precision = "float32") -> Array:
     return gelu_by_hand(x) if precision == "bfloat16" else jax.nn.gelu(x, approximate=False)
 
 
+def _gelu_tanh(x: Array, precision: Precision) -> Array:
+    return jax.nn.gelu(x, approximate=True)
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array, Precision], Array]] = MappingProxyType(
+    {
+        "gelu": gelu,
+        "gelu_tanh": _gelu_tanh,
+        "relu": lambda x, precision: jax.nn.relu(x),
+        "silu": lambda x, precision: jax.nn.silu(x),
+        "tanh": lambda x, precision: jnp.tanh(x),
+    }
+)
+"""Activations of the text encoders by name; "gelu_tanh" is the approximation that GPT-2 and the first BERTs' releases use."""
+
+
 def attention(
     query: Float[Array, "batch length heads width"],
     key: Float[Array, "batch source heads width"],
     value: Float[Array, "batch source heads width"],
     precision: Precision = "float32",
+    mask: Bool[Array, "batch 1 #length source"] | None = None,
 ) -> Float[Array, "batch length heads width"]:
-    """softmax(q k^T / sqrt(width)) v for every head (Vaswani et al. 2017); every position sees every other."""
+    """softmax(q k^T / sqrt(width)) v for every head (Vaswani et al. 2017), over the keys that `mask` allows; None: all of them.
+
+    A key that is masked has a weight of exactly 0; a query without any key gets their plain mean, which is finite and belongs to padding.
+    `jax.nn.dot_product_attention` computes the same, and slower on CPU: forward and backward of 16 masked texts of 32, 64 and 128 tokens with 12
+    heads of 32 took it 1.03 to 1.45 times as long in float32 and 1.2 to 2.5 times in bfloat16 (medians, interleaved, JAX 0.10.2 and 0.12 on two cores).
+    """
     if precision == "bfloat16":
-        return attention_bfloat16(query, key, value)
+        return attention_bfloat16(query, key, value, mask)
     einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
-    scores = einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key)
+    scores = masked(einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key), mask)
     return einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, axis=-1), value)
 
 

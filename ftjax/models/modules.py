@@ -6,13 +6,14 @@ They hold parameters (and batch norm its statistics) and nothing else; every num
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ftjax.errors import ConfigError
 from ftjax.models import layers
 from ftjax.models.spec import Compute
 
@@ -32,12 +33,29 @@ class Dense(nn.Module):
     features: int
     compute: Compute
     kernel_init: Initializer = truncated
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        bias = self.param("bias", zeros, (self.features,))
-        return layers.add_bias(layers.matmul(x, kernel, self.compute.precision), bias)
+        return affine(self, x, self.features, self.compute, self.kernel_init, self.use_bias)
+
+
+def affine(module: nn.Module, x: Array, features: int, compute: Compute, kernel_init: Initializer = truncated, use_bias: bool = True) -> Array:
+    """x kernel + bias, with `module`'s own parameters `kernel` and `bias`; called inside its compact method."""
+    kernel = module.param("kernel", kernel_init, (x.shape[-1], features))
+    y = layers.matmul(x, kernel, compute.precision)
+    return layers.add_bias(y, module.param("bias", zeros, (features,))) if use_bias else y
+
+
+class Embed(nn.Module):
+    """Rows of a table `embedding` [rows features] by their number."""
+
+    rows: int
+    features: int
+
+    @nn.compact
+    def __call__(self, indices: Array) -> Array:
+        return layers.lookup(indices, self.param("embedding", truncated, (self.rows, self.features)))
 
 
 class Conv(nn.Module):
@@ -60,15 +78,17 @@ class Conv(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer norm with scale and bias."""
+    """Layer norm with a scale, and a bias unless `use_bias` says no."""
 
     epsilon: float
     compute: Compute
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        width = x.shape[-1]
-        return layers.layer_norm(x, self.param("scale", ones, (width,)), self.param("bias", zeros, (width,)), self.epsilon, self.compute.precision)
+        shape = (x.shape[-1],)
+        scale, bias = self.param("scale", ones, shape), self.param("bias", zeros, shape) if self.use_bias else None
+        return layers.layer_norm(x, scale, bias, self.epsilon, self.compute.precision)
 
 
 class LayerScale(nn.Module):
@@ -116,15 +136,36 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
 
 
 class Encoder(nn.Module):
-    """Blocks one after the other, named `block_0`, `block_1`, ...; with `remat` each recomputes its inside in the backward pass."""
+    """Blocks one after the other, named `block_0`, `block_1`, ...; with `remat` each recomputes its inside in the backward pass.
+
+    With `scan` (for blocks that are all alike) one block is compiled and a loop goes through the parameters of all, stacked when they are used: they
+    keep their names, and a phase that rests lower blocks still computes their gradients. Random numbers are others than without.
+    """
 
     blocks: Sequence[Callable[..., nn.Module]]
+    scan: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Array, train: bool, *context: Any) -> Array:
+        if self.scan and not self.is_initializing():
+            return self._repeat(x, train, context)
         for index, block in enumerate(self.blocks):
-            x = block(name=f"block_{index}")(x, train)
+            x = block(name=f"block_{index}")(x, train, *context)
         return x
+
+    def _repeat(self, x: Array, train: bool, context: tuple[Any, ...]) -> Array:
+        params = [self.variables["params"][f"block_{index}"] for index in range(len(self.blocks))]
+        if any(jax.tree.structure(other) != jax.tree.structure(params[0]) for other in params):
+            raise ConfigError("model.scan: the parameters of the blocks are not all of one kind, so one block cannot stand for the others; allowed: False")
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        keys = jax.random.split(self.make_rng("dropout"), len(params)) if self.has_rng("dropout") else None
+        block = self.blocks[0](parent=None)
+
+        def one(x: Array, item: tuple[Any, Array | None]) -> tuple[Array, None]:
+            rngs = None if item[1] is None else {"dropout": item[1]}
+            return cast(Array, block.apply({"params": item[0]}, x, train, *context, rngs=rngs)), None
+
+        return lax.scan(one, x, (stacked, keys))[0]
 
 
 def remat(block: type[nn.Module], compute: Compute) -> type[nn.Module]:

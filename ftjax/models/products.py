@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 Axes = Sequence[int]
 
@@ -70,25 +70,36 @@ def _matmul_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, A
 matmul_bfloat16.defvjp(_matmul_forward, _matmul_backward)
 
 
+def masked(scores: Float[Array, "batch heads length source"], mask: Bool[Array, "batch 1 #length source"] | None) -> Array:
+    """Scores as low as a number can be where the mask says no: their exponentials, less the largest score's, are exactly 0."""
+    return scores if mask is None else jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+
+
 @jax.custom_vjp
 def attention_bfloat16(
-    query: Float[Array, "batch length heads width"], key: Float[Array, "batch source heads width"], value: Float[Array, "batch source heads width"]
+    query: Float[Array, "batch length heads width"],
+    key: Float[Array, "batch source heads width"],
+    value: Float[Array, "batch source heads width"],
+    mask: Bool[Array, "batch 1 #length source"] | None = None,
 ) -> Float[Array, "batch length heads width"]:
-    """softmax(q k^T / sqrt(width)) v with bfloat16 operands in all six products of the forward and the backward pass."""
-    return _attention_forward(query, key, value)[0]
+    """softmax(q k^T / sqrt(width)) v with bfloat16 operands in all six products of the forward and the backward pass; `mask` as in `layers.attention`."""
+    return _attention_forward(query, key, value, mask)[0]
 
 
-def _attention_forward(query: Array, key: Array, value: Array) -> tuple[Array, tuple[Array, ...]]:
+def _attention_forward(query: Array, key: Array, value: Array, mask: Array | None = None) -> tuple[Array, tuple[Array, ...]]:
     q, k, v = narrow(query * query.shape[-1] ** -0.5), narrow(key), narrow(value)
-    scores = product(q, k, ((3,), (3,)), ((0, 2), (0, 2)))
+    scores = masked(product(q, k, ((3,), (3,)), ((0, 2), (0, 2))), mask)
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
     weights = narrow(weights * (1 / weights.sum(-1, keepdims=True)))
     mixed = product(weights, v, ((3,), (1,)), ((0, 1), (0, 2)))
     return mixed.swapaxes(1, 2).astype(query.dtype), (q, k, v, weights)
 
 
-def _attention_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, Array, Array]:
-    """dv = p^T g, dp = g v^T, ds = p (dp - sum(p dp)), dq = ds k, dk = ds^T q; p is `weights` [batch heads length source], kept in bfloat16."""
+def _attention_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, Array, Array, None]:
+    """dv = p^T g, dp = g v^T, ds = p (dp - sum(p dp)), dq = ds k, dk = ds^T q; p is `weights` [batch heads length source], kept in bfloat16.
+
+    A masked key has p = 0, so nothing flows through it and the mask is not needed again.
+    """
     q, k, v, p = residuals
     g16 = narrow(g)
     dv = _over_length(p, g16)
@@ -96,7 +107,7 @@ def _attention_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, 
     ds = narrow(p * (dp - (p * dp).sum(-1, keepdims=True)))
     dq = product(ds, k, ((3,), (1,)), ((0, 1), (0, 2))) * q.shape[-1] ** -0.5
     dq, dk, dv = (d.swapaxes(1, 2).astype(g.dtype) for d in (dq, _over_length(ds, q), dv))
-    return dq, dk, dv
+    return dq, dk, dv, None
 
 
 attention_bfloat16.defvjp(_attention_forward, _attention_backward)

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from ftjax.errors import ConfigError, did_you_mean
-from ftjax.models import layers
 from ftjax.models.family import Family
 from ftjax.models.modules import Conv as Patch
 from ftjax.models.modules import Dense, Drop, Encoder, LayerNorm, LayerScale, drop_rates, remat, truncated
 from ftjax.models.spec import Compute, ModelSpec, Option
+from ftjax.models.transformer import Attention, Mlp, partition_spec
 
 _VARIANTS: Mapping[str, Option] = {"epsilon": 1e-6, "layer_scale": False, "distillation": False, "pool": "token"}
 _POOLS = ("token", "token_mean")
@@ -45,35 +45,6 @@ class Stem(nn.Module):
         return x + self.param("position", truncated, (1, x.shape[1], self.width))
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention with biases on all four projections."""
-
-    heads: int
-    compute: Compute
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        batch, length, width = x.shape
-
-        def project(name: str) -> Array:
-            return Dense(width, self.compute, name=name)(x).reshape(batch, length, self.heads, -1)
-
-        mixed = layers.attention(project("query"), project("key"), project("value"), self.compute.precision)
-        return Dense(width, self.compute, name="out")(mixed.reshape(batch, length, width))
-
-
-class Mlp(nn.Module):
-    """up, GELU, down."""
-
-    hidden: int
-    compute: Compute
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        hidden = layers.gelu(Dense(self.hidden, self.compute, name="up")(x), self.compute.precision)
-        return Dense(x.shape[-1], self.compute, name="down")(Drop(self.compute.dropout)(hidden, train))
-
-
 class Block(nn.Module):
     """x + attention(norm1(x)), then x + mlp(norm2(x)); with `layer_scale` each branch is multiplied by a learned vector first."""
 
@@ -90,8 +61,11 @@ class Block(nn.Module):
             branch = LayerScale(1.0, name=f"layer_scale{number}")(branch) if self.layer_scale else branch
             return x + Drop(self.drop_path, whole=True)(Drop(self.compute.dropout)(branch, train), train)
 
+        mlp = Mlp(self.hidden, self.compute, dropout=self.compute.dropout, name="mlp")
         x = join(x, Attention(self.heads, self.compute, name="attention")(LayerNorm(self.epsilon, self.compute, name="norm1")(x)), 1)
-        return join(x, Mlp(self.hidden, self.compute, name="mlp")(LayerNorm(self.epsilon, self.compute, name="norm2")(x), train), 2)
+        return join(
+            x, Mlp(self.hidden, self.compute, dropout=self.compute.dropout, name="mlp")(LayerNorm(self.epsilon, self.compute, name="norm2")(x), train), 2
+        )
 
 
 class VisionTransformer(nn.Module):
@@ -107,7 +81,7 @@ class VisionTransformer(nn.Module):
         block = functools.partial(remat(Block, compute), options["heads"], hidden, options["epsilon"], options["layer_scale"])
         blocks = [functools.partial(block, rate, compute) for rate in drop_rates(compute, options["depth"])]
         x = Stem(options["patch"], options["width"], options["distillation"], compute, name="stem")(images)
-        x = Encoder(blocks, name="encoder")(Drop(compute.dropout)(x, train), train)
+        x = Encoder(blocks, compute.scan, name="encoder")(Drop(compute.dropout)(x, train), train)
         x = LayerNorm(options["epsilon"], compute, name="norm")(x)
         x = jnp.concatenate([x[:, 0], x[:, 1:].mean(1)], axis=-1) if options["pool"] == "token_mean" else x[:, 0]
         return Dense(self.spec.num_classes, compute, name="head")(x) if head else x
@@ -131,23 +105,13 @@ def _groups(spec: ModelSpec) -> tuple[str, ...]:
     return ("stem", *(f"block_{index}" for index in range(spec.options["depth"])), "norm", "head")
 
 
-def _partition(path: str, shape: tuple[int, ...]) -> tuple[str | None, ...]:
-    """Megatron's split (Shoeybi et al. 2019): outputs of query, key, value and up, inputs of out and down, so a block has two reductions."""
-    module, _, name = path.rpartition("/")
-    role = module.rpartition("/")[2] if module.startswith("encoder/") else ""
-    if role in ("query", "key", "value", "up"):
-        return {"kernel": (None, "tensor"), "bias": ("tensor",)}[name]
-    if role in ("out", "down") and name == "kernel":
-        return ("tensor", None)
-    return (None,) * len(shape)
-
-
 FAMILY = Family(
     name="vit",
     options={"patch": 16, "width": 192, "depth": 12, "heads": 3, "mlp_ratio": 4.0},
     module=VisionTransformer,
     groups=_groups,
     check=_check,
-    partition_spec=_partition,
+    partition_spec=partition_spec,
     variants=_VARIANTS,
+    alike=True,
 )

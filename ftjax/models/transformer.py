@@ -1,0 +1,72 @@
+"""What the transformers share, of pictures and of text: attention, the two-layer MLP, and how both are cut for tensor parallelism."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from ftjax.models import layers
+from ftjax.models.modules import Dense, Drop
+from ftjax.models.spec import Compute
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; `mask` (batch, 1, length or 1, source) allows keys, `rotation` turns queries and keys by their position."""
+
+    heads: int
+    compute: Compute
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None = None, rotation: tuple[Array, Array] | None = None) -> Array:
+        batch, length, width = x.shape
+
+        def project(name: str) -> Array:
+            return Dense(width, self.compute, use_bias=self.use_bias, name=name)(x).reshape(batch, length, self.heads, -1)
+
+        query, key, value = project("query"), project("key"), project("value")
+        if rotation is not None:
+            query, key = rotate(query, *rotation), rotate(key, *rotation)
+        mixed = layers.attention(query, key, value, self.compute.precision, mask)
+        return Dense(width, self.compute, use_bias=self.use_bias, name="out")(mixed.reshape(batch, length, width))
+
+
+class Mlp(nn.Module):
+    """up, activation, down."""
+
+    hidden: int
+    compute: Compute
+    activation: str = "gelu"
+    dropout: float = 0.0
+    """Of the hidden activations."""
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        hidden = layers.ACTIVATIONS[self.activation](Dense(self.hidden, self.compute, name="up")(x), self.compute.precision)
+        return Dense(x.shape[-1], self.compute, name="down")(Drop(self.dropout)(hidden, train))
+
+
+def rotate(
+    x: Float[Array, "batch length heads width"], cosine: Float[Array, "batch length 1 width"], sine: Float[Array, "batch length 1 width"]
+) -> Float[Array, "batch length heads width"]:
+    """Rotary positions (Su et al. 2021): the pairs (x[i], x[i + width / 2]) turned by their angle, so that q k depends on the distance alone."""
+    one, two = jnp.split(x, 2, axis=-1)
+    return x * cosine + jnp.concatenate([-two, one], axis=-1) * sine
+
+
+def own_positions(mask: Bool[Array, "batch length"]) -> Array:
+    """0, 1, 2, ... for the tokens of each text, wherever its padding is; padding has the position of the token before it."""
+    return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+
+
+def partition_spec(path: str, shape: tuple[int, ...]) -> tuple[str | None, ...]:
+    """Megatron's split (Shoeybi et al. 2019): outputs of query, key, value and up, inputs of out and down, so a block has two reductions."""
+    module, _, name = path.rpartition("/")
+    role = module.rpartition("/")[2] if module.startswith("encoder/") else ""
+    if role in ("query", "key", "value", "up", "gate"):
+        return {"kernel": (None, "tensor"), "bias": ("tensor",)}[name]
+    if role in ("out", "down") and name == "kernel":
+        return ("tensor", None)
+    return (None,) * len(shape)
