@@ -1,29 +1,31 @@
-"""Tasks: what is predicted and what it costs. A task is a small frozen dataclass; the one trainer asks it for a loss and forks nothing."""
+"""Tasks: what is predicted and what it costs. A task is a small frozen dataclass; the one trainer asks it for a loss and forks nothing.
 
-from __future__ import annotations
+Every task has `classes`, `output` (what the model gives: "sequence", "tokens" or "embedding"), `outputs` (the width of its head; 0: no head), `views` (how
+often the step shows an example to the model) and `loss(outputs, batch, hyper) -> (loss_sum, weight_sum, {name: (sum, weight)})`.
+"""
 
-import numpy as np
+from ftjax.tasks.classification import Classification, Loss, check_labels
+from ftjax.tasks.making import TASKS, Task, check_task, make_task, restore_task, task_settings
+from ftjax.tasks.multi_label import MultiLabel
+from ftjax.tasks.question_answering import QuestionAnswering
+from ftjax.tasks.regression import Regression
+from ftjax.tasks.sentence_embedding import SentenceEmbedding
+from ftjax.tasks.token_classification import NO_LABEL, TokenClassification
 
-from ftjax.config import TaskConfig
-from ftjax.errors import ConfigError, did_you_mean
-from ftjax.tasks.classification import Classification, check_labels
-
-__all__ = ["Classification", "check_labels", "make_task"]
-
-
-def make_task(config: TaskConfig, classes: tuple[str, ...], counts: np.ndarray | None = None) -> Classification:
-    """The configured task over these classes.
-
-    Args:
-      config: what is predicted, and the loss.
-      classes: names by label.
-      counts: training examples of each class, where the loss weighs classes by them.
-
-    Raises:
-      ConfigError: a task that ftjax does not have.
-      DataError: fewer than two classes.
-    """
-    tasks = {"classification": Classification}
-    if config.name not in tasks:
-        raise ConfigError(f"task.name: unknown task {config.name!r}; {did_you_mean(config.name, tasks)}")
-    return tasks[config.name](classes=tuple(classes))
+__all__ = [
+    "NO_LABEL",
+    "TASKS",
+    "Classification",
+    "Loss",
+    "MultiLabel",
+    "QuestionAnswering",
+    "Regression",
+    "SentenceEmbedding",
+    "Task",
+    "TokenClassification",
+    "check_labels",
+    "check_task",
+    "make_task",
+    "restore_task",
+    "task_settings",
+]

@@ -1,4 +1,4 @@
-"""Classification: one label per example, softmax cross-entropy with optional label smoothing.
+"""Classification: one label per example, softmax cross-entropy with optional label smoothing, remedies for rare classes and R-Drop.
 
 The task gives the gradient of the law its loss, as exact sums: the trainer adds them over micro-batches and devices and divides once.
 """
@@ -15,9 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ftjax.errors import DataError
+from ftjax.tasks.imbalance import focal_factor
 
 Sums = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]
 """Metrics of a batch as `{name: (sum, weight)}`; sums over batches and devices stay exact."""
+
+Loss = tuple[Array, Array, Sums]
+"""`(loss_sum, weight_sum, sums)`, all scalars."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,44 +31,71 @@ class Classification:
     classes: tuple[str, ...]
     views: int = 1
     """How often the step shows the model each example; with 2 (R-Drop) the logits of the second dropout mask follow those of the first."""
+    class_weights: tuple[float, ...] = ()
+    """Weight of each class in the loss; none: all 1."""
+    log_prior: tuple[float, ...] = ()
+    """What is added to the logits in the loss, and only there; none: nothing."""
+    focal: bool = False
 
     output: ClassVar[str] = "sequence"
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(f"classification needs at least two classes; the data have {len(self.classes)}: {', '.join(self.classes) or 'none'}")
 
     @property
     def outputs(self) -> int:
         """Width of the head."""
         return len(self.classes)
 
-    def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise DataError(f"classification needs at least two classes; the data have {len(self.classes)}: {', '.join(self.classes) or 'none'}")
-
-    def loss(self, logits: Float[Array, "batch classes"], batch: Mapping[str, Array], hyper: Mapping[str, Any]) -> tuple[Array, Array, Sums]:
+    def loss(self, logits: Float[Array, "views*batch classes"], batch: Mapping[str, Array], hyper: Mapping[str, Any]) -> Loss:
         """Weighted sum of the examples' losses.
 
-        With smoothing e over K classes (Szegedy et al. 2016, arXiv 1512.00567):
-        loss = -sum_k q_k log softmax(logits)_k, q = (1 - e) * onehot(label) + e / K.
+        With smoothing e over K classes (Szegedy et al. 2016, arXiv 1512.00567), class weight w, log prior p and focal factor f (1, 0 and 1 where off):
+        cross_entropy = -w_label * f * sum_k q_k log softmax(logits + p)_k, q = (1 - e) * onehot(label) + e / K.
+
+        With two views (R-Drop, Liang et al. 2021, arXiv 2106.14448) it is the mean of both views' cross-entropies plus
+        r_drop / 2 * (KL(P1 || P2) + KL(P2 || P1)), P the softmax of the logits as they are.
 
         Args:
-          logits: scores of every class.
+          logits: scores of every class, view after view.
           batch: `label` int[batch] and `weight` float[batch]; a row of weight 0 contributes nothing to values or gradients, whatever it holds.
-          hyper: `label_smoothing`, traced.
+          hyper: `label_smoothing`, and where they are used `focal_gamma` and `r_drop`, all traced.
 
         Returns:
-          `(loss_sum, weight_sum, {"accuracy": (correct_sum, weight_sum)})`, all scalars.
+          `(loss_sum, weight_sum, {"accuracy": (correct_sum, weight_sum)})`, all scalars; class weights are not in `weight_sum`, as their mean is 1.
         """
         weight = batch["weight"].astype(logits.dtype)
         counted = weight > 0
         # Clean the inputs, not the result: 0 * NaN would still poison the gradient.
-        logits = jnp.where(counted[:, None], logits, 0)
+        views = jnp.where(counted[None, :, None], logits.reshape(self.views, len(weight), -1), 0)
         label = jnp.where(counted, batch["label"], 0)
-        log_probability = jax.nn.log_softmax(logits)
+        of_views = [self._cross_entropy(view, label, hyper) for view in views]
+        losses = sum(loss for loss, _ in of_views) / self.views
+        correct = sum(hit for _, hit in of_views) / self.views
+        if self.views == 2:
+            losses = losses + jnp.asarray(hyper["r_drop"], logits.dtype) / 2 * _divergence(views[0], views[1])
+        weight_sum = weight.sum()
+        return (losses * weight).sum(), weight_sum, {"accuracy": ((correct * weight).sum(), weight_sum)}
+
+    def _cross_entropy(self, logits: Float[Array, "batch classes"], label: Array, hyper: Mapping[str, Any]) -> tuple[Array, Array]:
+        """Each example's loss, and 1 where the highest logit is the label's."""
+        shifted = logits + jnp.asarray(self.log_prior, logits.dtype)[None, :] if self.log_prior else logits
+        log_probability = jax.nn.log_softmax(shifted)
         right = jnp.take_along_axis(log_probability, label[:, None], axis=1)[:, 0]
         smoothing = jnp.asarray(hyper["label_smoothing"], logits.dtype)
         losses = -(1 - smoothing) * right - smoothing * log_probability.mean(axis=1)
-        correct = (jnp.argmax(logits, axis=1) == label).astype(logits.dtype)
-        weight_sum = weight.sum()
-        return (losses * weight).sum(), weight_sum, {"accuracy": ((correct * weight).sum(), weight_sum)}
+        if self.focal:
+            losses = losses * focal_factor(right, hyper["focal_gamma"])
+        if self.class_weights:
+            losses = losses * jnp.asarray(self.class_weights, logits.dtype)[label]
+        return losses, (jnp.argmax(logits, axis=1) == label).astype(logits.dtype)
+
+
+def _divergence(one: Float[Array, "batch classes"], other: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
+    """KL(one || other) + KL(other || one) of the softmaxes."""
+    first, second = jax.nn.log_softmax(one), jax.nn.log_softmax(other)
+    return ((jnp.exp(first) - jnp.exp(second)) * (first - second)).sum(axis=1)
 
 
 def check_labels(labels: np.ndarray, classes: tuple[str, ...], where: str) -> None:

@@ -109,5 +109,8 @@ def test_one_class_is_nothing_to_classify() -> None:
 
 def test_the_configured_task_is_made_and_an_unknown_one_refused() -> None:
     assert make_task(TaskConfig(), ("ant", "bee")) == Classification(classes=("ant", "bee"))
-    with pytest.raises(ConfigError, match=r"^task.name: unknown task 'clasification'; did you mean 'classification'\? allowed: 'classification'$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^task.name: unknown task 'clasification'; did you mean 'classification' or 'token_classification'\? allowed: 'classification', 'multi",
+    ):
         make_task(TaskConfig(name="clasification"), ("ant", "bee"))

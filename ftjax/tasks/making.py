@@ -1,0 +1,182 @@
+"""From the configuration and the training data to the task, and which combinations make no sense.
+
+`check_task` looks at the configuration alone, before any data are read; `make_task` needs the classes and, where the loss depends on them, the training labels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftjax.config import Config, TaskConfig
+from ftjax.errors import ConfigError, DataError, did_you_mean
+from ftjax.tasks.classification import Classification
+from ftjax.tasks.imbalance import WEIGHTED, class_weights, log_prior
+from ftjax.tasks.multi_label import MultiLabel, label_weights, log_odds
+from ftjax.tasks.question_answering import QuestionAnswering, answered
+from ftjax.tasks.regression import Regression, standardised
+from ftjax.tasks.sentence_embedding import SentenceEmbedding
+from ftjax.tasks.token_classification import TokenClassification, count_tags
+
+if TYPE_CHECKING:
+    from ftjax.data import Split
+
+Task = Classification | MultiLabel | Regression | TokenClassification | QuestionAnswering | SentenceEmbedding
+
+TASKS: dict[str, type] = {
+    "classification": Classification,
+    "multi_label": MultiLabel,
+    "regression": Regression,
+    "token_classification": TokenClassification,
+    "question_answering": QuestionAnswering,
+    "sentence_embedding": SentenceEmbedding,
+}
+
+_IN_THE_LOSS = ("none", "balanced", "sqrt", "focal", "logit_adjust")
+IMBALANCE = {
+    "classification": (*_IN_THE_LOSS, "oversample"),
+    "multi_label": _IN_THE_LOSS,
+    "token_classification": _IN_THE_LOSS,
+}
+"""Remedies for rare classes that a task has; a task that is not here has none."""
+
+_ROWS = 1024
+"""Rows whose tags are counted at a time."""
+
+
+def check_task(config: Config) -> None:
+    """Refuse what the task cannot do, from the configuration alone.
+
+    Raises:
+      ConfigError: an unknown task, or a key that it has no use for or that contradicts another.
+    """
+    task, train = config.task, config.train
+    if task.name not in TASKS:
+        raise ConfigError(f"task.name: unknown task {task.name!r}; {did_you_mean(task.name, TASKS)}")
+    remedies = IMBALANCE.get(task.name, ("none",))
+    if task.imbalance not in remedies:
+        raise ConfigError(f"task.imbalance={task.imbalance}: {task.name} has no such remedy; allowed: {', '.join(map(repr, remedies))}")
+    if task.name != "classification":
+        for key, value in (("label_smoothing", task.label_smoothing), ("r_drop", task.r_drop)):
+            if value:
+                raise ConfigError(f"task.{key}={value:g}: {task.name} does not have it, only classification does; leave it open")
+    if task.r_drop and config.model.dropout == 0 and config.model.drop_path == 0:
+        raise ConfigError(
+            f"task.r_drop={task.r_drop:g} compares two dropout masks and model.dropout is 0; set model.dropout, as in 0.1, or leave task.r_drop open"
+        )
+    if task.name == "sentence_embedding":
+        _check_contrast(train.microbatches, train.batch_size)
+    if task.max_answer_length < 1:
+        raise ConfigError(f"task.max_answer_length is {task.max_answer_length}; allowed: 1 or more")
+
+
+def _check_contrast(microbatches: int, batch_size: int | str | None) -> None:
+    if microbatches > 1:
+        raise ConfigError(
+            f"train.microbatches={microbatches}: sentence_embedding tells every pair from all others of its batch, so a batch in parts is another loss; "
+            "use train.microbatches=1, and a smaller train.batch_size or model.remat=True where memory is short"
+        )
+    if batch_size == 1:
+        raise ConfigError("train.batch_size=1: sentence_embedding tells every pair from the others of its batch, and there is no other; allowed: 2 or more")
+
+
+def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None = None, *, split: Split | None = None) -> Task:
+    """The configured task over these classes.
+
+    Args:
+      config: what is predicted, and the loss.
+      classes: names by label; none where the task has no classes.
+      labels: of training; regression needs them, and so do remedies for rare classes.
+      split: the training split; gives the labels, and what is not in them: the tags of token_classification and the questions without an answer.
+
+    Raises:
+      ConfigError: a task that ftjax does not have.
+      DataError: the data are not for this task: too few classes, targets that are all the same.
+    """
+    labels = split.labels if split is not None else labels
+    if config.name not in TASKS:
+        raise ConfigError(f"task.name: unknown task {config.name!r}; {did_you_mean(config.name, TASKS)}")
+    if config.name == "classification":
+        return _classification(config, tuple(classes), labels)
+    if config.name == "multi_label":
+        return _multi_label(config, tuple(classes), labels)
+    if config.name == "regression":
+        return standardised(_needed(labels, "regression"))
+    if config.name == "token_classification":
+        return _token_classification(config, tuple(classes), split)
+    if config.name == "question_answering":
+        return QuestionAnswering(max_answer_length=config.max_answer_length, unanswerable=split is not None and _unanswerable(split))
+    return SentenceEmbedding()
+
+
+def task_settings(task: Task) -> dict[str, Any]:
+    """What a task holds beside its classes, for JSON; `restore_task` reads it."""
+    return {field.name: getattr(task, field.name) for field in dataclasses.fields(task) if field.name != "classes"}
+
+
+def restore_task(name: str, classes: tuple[str, ...], settings: dict[str, Any]) -> Task:
+    """The task that `task_settings` described.
+
+    Raises:
+      DataError: no such task, or settings that it does not have.
+    """
+    if name not in TASKS:
+        raise DataError(f"unknown task {name!r}; {did_you_mean(name, TASKS)}")
+    known = [field.name for field in dataclasses.fields(TASKS[name])]
+    for key in settings:
+        if key not in known:
+            raise DataError(f"task {name!r} has no setting {key!r}; {did_you_mean(key, known)}")
+    values = {key: _tuples(value) for key, value in settings.items()} | ({"classes": tuple(classes)} if "classes" in known else {})
+    return TASKS[name](**values)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples, so that a task can be compared and hashed."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _needed(labels: np.ndarray | None, what: str) -> np.ndarray:
+    if labels is None:
+        raise ValueError(f"{what} needs the training labels")
+    return np.asarray(labels)
+
+
+def _classification(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None) -> Classification:
+    task = Classification(classes, views=2 if config.r_drop is not None else 1, focal=config.imbalance == "focal")
+    if config.imbalance not in (*WEIGHTED, "logit_adjust"):
+        return task
+    return dataclasses.replace(
+        task, **_by_frequency(config.imbalance, np.bincount(_needed(labels, f"task.imbalance={config.imbalance}"), minlength=len(classes)))
+    )
+
+
+def _token_classification(config: TaskConfig, classes: tuple[str, ...], split: Split | None) -> TokenClassification:
+    task = TokenClassification(classes, focal=config.imbalance == "focal")
+    if config.imbalance not in (*WEIGHTED, "logit_adjust"):
+        return task
+    if split is None:
+        raise ValueError(f"task.imbalance={config.imbalance} needs the training split")
+    rows = [np.arange(start, min(start + _ROWS, len(split))) for start in range(0, len(split), _ROWS)]
+    return dataclasses.replace(task, **_by_frequency(config.imbalance, sum(count_tags(split.fields(part)["token_label"], len(classes)) for part in rows)))
+
+
+def _by_frequency(imbalance: str, counts: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Fields of a task of several classes."""
+    return {"class_weights": class_weights(imbalance, counts)} if imbalance in WEIGHTED else {"log_prior": log_prior(counts)}
+
+
+def _multi_label(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None) -> MultiLabel:
+    task = MultiLabel(classes, focal=config.imbalance == "focal")
+    if config.imbalance in WEIGHTED:
+        return dataclasses.replace(task, label_weights=label_weights(config.imbalance, _needed(labels, f"task.imbalance={config.imbalance}")))
+    if config.imbalance == "logit_adjust":
+        return dataclasses.replace(task, log_odds=log_odds(_needed(labels, "task.imbalance=logit_adjust")))
+    return task
+
+
+def _unanswerable(split: Split) -> bool:
+    """Whether a question has no answer at all; a window without one says nothing, as another may hold it."""
+    empty = np.flatnonzero(~np.asarray(answered(split.labels)))
+    return any(not split.show(int(row))["answers"] for row in empty)
