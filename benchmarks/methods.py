@@ -15,7 +15,7 @@ from ftjax.data import Dataset
 from ftjax.errors import ConfigError
 from ftjax.training.plan import Plan
 from ftjax.training.prepare import prepare
-from ftjax.training.stage import Stage, compiled
+from ftjax.training.stage import Stage, compiler
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = {"vit": (WEIGHTS["vit"], 64), "resnet": ("weights/cifar10_flax", 32)}
@@ -41,7 +41,7 @@ def weights(path: Path) -> Path:
 
 def flops(plan: Plan, stage: Stage) -> float:
     """Of one step on pictures, per example, as XLA counts them."""
-    program = compiled(stage.parts, stage.abstract, plan.batch(0), plan.hyper, plan.mesh)
+    program = compiler(stage.parts, stage.abstract, plan.hyper, plan.mesh)(plan.host_batch(0))
     return float((program.cost_analysis() or {})["flops"]) / plan.batch_size
 
 

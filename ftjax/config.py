@@ -135,7 +135,8 @@ class ModelConfig:
     """Batch norm's mean and variance: kept from pretraining, or followed."""
     drop_path: float = 0.0
     """Stochastic depth: drop rate of the last block, linear from 0 at the first."""
-    dropout: float = 0.0
+    dropout: float | None = None
+    """None: 0 for pictures; 0.1 for text, as encoders are pretrained and fine-tuned everywhere."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of operands; parameters, accumulation and the loss stay float32."""
     remat: bool = False

@@ -178,6 +178,7 @@ _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
     "after.ema_decay": ("after.candidates", lambda config: _asked(config, "ema"), ("ema",)),
     "after.swa_from": ("after.candidates", lambda config: _asked(config, "swa"), ("swa",)),
     "after.soup": ("after.candidates", lambda config: _asked(config, "uniform_soup", "greedy_soup"), ("uniform_soup", "greedy_soup")),
+    "forgetting.path": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
     "forgetting.examples": ("forgetting.path", lambda config: "off" if config.forgetting.path is None else "on", ("on",)),
 }
 """Keys that only some choices read: `key: (the key of the choice, the choice, who reads it)`."""

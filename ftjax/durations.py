@@ -35,6 +35,13 @@ class Clock:
     examples_per_epoch: int
     total_steps: int | None = None
     """Steps of the whole run; None while the run's own length is being decided."""
+    steps_per_epoch: Fraction | None = None
+    """Batches that hold every example once, where it is not examples / batch size: texts in batches of one length, or of so many tokens."""
+
+    @property
+    def epoch(self) -> Fraction:
+        """Exact steps of an epoch."""
+        return self.steps_per_epoch or Fraction(self.examples_per_epoch, self.batch_size)
 
 
 def to_steps(duration: Duration, clock: Clock, what: str = "duration", *, minimum: int = 0) -> int:
@@ -125,4 +132,4 @@ def _steps_per_unit(unit: str, clock: Clock, what: str) -> Fraction:
         if clock.total_steps is None:
             raise ConfigError(f"{what}: a share of the run cannot say how long the run is; write '3 epochs', '500 steps' or '2000 examples'")
         return Fraction(clock.total_steps, 100)
-    return {"epochs": Fraction(clock.examples_per_epoch, clock.batch_size), "steps": Fraction(1), "examples": Fraction(1, clock.batch_size)}[unit]
+    return {"epochs": clock.epoch, "steps": Fraction(1), "examples": clock.epoch / clock.examples_per_epoch}[unit]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from ftjax import configuration, tables
@@ -28,10 +29,21 @@ class Facts:
     """`("stem", "block_0", ..., "norm", "head")`."""
     photos: bool
     """Whether the images are photos (folders, tfds) rather than arrays such as digits."""
+    text: bool
+    """Whether the examples are texts."""
+    metric: str
+    """The task's main metric."""
     keeps_head: bool
     """Whether the pretrained head stays."""
     batch_devices: int
     """Devices that share a batch."""
+    steps_of_epoch: Callable[[int, int | None], Fraction] | None = None
+    """`steps_of_epoch(batch_size, batch_tokens)` where it is not examples / batch size."""
+
+    def steps_per_epoch(self, config: Config) -> Fraction:
+        """Exact steps of an epoch with the configured batches."""
+        size = self.examples if config.train.batch_size == "all" else int(config.train.batch_size or 1)
+        return self.steps_of_epoch(size, config.train.batch_tokens) if self.steps_of_epoch else Fraction(self.examples, size)
 
     @property
     def blocks(self) -> list[str]:
@@ -99,18 +111,22 @@ def _is_open(key: str, value: Any, origins: Mapping[str, tuple[str, str]]) -> bo
 
 
 def _batch_size(config: Config, facts: Facts) -> Suggestion:
-    size = min(64, max(8, 2 ** int(math.log2(max(facts.examples // 4, 1)))))
+    if config.train.batch_tokens is not None:
+        return None, ""
+    size = min(32 if facts.text else 64, max(8, 2 ** int(math.log2(max(facts.examples // 4, 1)))))
     parts = facts.batch_devices * config.train.microbatches
     shared = "" if size % parts == 0 else f", rounded up to share it among {facts.batch_devices} devices and {config.train.microbatches} micro-batches"
-    return -(-size // parts) * parts, f"{facts.examples} training examples: at least four steps an epoch, at most 64{shared}"
+    return -(-size // parts) * parts, f"{facts.examples} training examples: at least four steps an epoch, at most {32 if facts.text else 64}{shared}"
 
 
 def _duration(config: Config, facts: Facts) -> Suggestion:
     batch_size = config.train.batch_size
-    per_epoch = 1 if batch_size == "all" else max(facts.examples / int(batch_size or 1), 1)
+    per_epoch = float(facts.steps_per_epoch(config)) if batch_size != "all" else 1
     wanted = {"probe": 300, "scratch": 500}.get(config.method, 300)
-    epochs = min(100, max(5, math.ceil(wanted / per_epoch)))
-    return f"{epochs} epochs", f"about {wanted} optimiser steps, but 5 epochs at least and 100 at most (after big_transfer's rule by data size)"
+    fewest, most = (3, 20) if facts.text else (5, 100)
+    epochs = min(most, max(fewest, math.ceil(wanted / max(per_epoch, 1))))
+    source = "peers train texts for 3 to 20" if facts.text else "after big_transfer's rule by data size"
+    return f"{epochs} epochs", f"about {wanted} optimiser steps, but {fewest} epochs at least and {most} at most ({source})"
 
 
 def _schedule(config: Config, facts: Facts) -> Suggestion:
@@ -121,6 +137,8 @@ def _schedule(config: Config, facts: Facts) -> Suggestion:
 
 def _learning_rate(config: Config, facts: Facts) -> Suggestion:
     rate, why = _LEARNING_RATE[config.method]
+    if facts.text and config.method not in ("probe", "scratch"):
+        rate, why = rate / 2, f"half of the image rate {rate:g} ({why}): 5e-5 is transformers' default for text, 2e-5 usual for BERT-base"
     factor, note = _OPTIMIZER_FACTOR[config.optimizer.name]
     return rate * factor, why + note
 
@@ -222,21 +240,38 @@ def _mixout(config: Config, facts: Facts) -> Suggestion:
 def _steps(config: Config, facts: Facts) -> tuple[int, int]:
     """Steps of the run and of an epoch."""
     size = config.train.batch_size
-    clock = Clock(batch_size=facts.examples if size == "all" else int(size or 1), examples_per_epoch=facts.examples)
+    size = facts.examples if size == "all" else int(size or 1)
+    clock = Clock(batch_size=size, examples_per_epoch=facts.examples, steps_per_epoch=facts.steps_per_epoch(config))
     return to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1), to_steps("1 epochs", clock)
 
 
+def _dropout(config: Config, facts: Facts) -> Suggestion:
+    if facts.text and config.method != "probe":
+        return 0.1, "encoders are pretrained and fine-tuned with it (BERT)"
+    return 0.0, "no dropout: a probe sees each text as it will be tested" if facts.text else "no dropout: image models are pretrained without"
+
+
+def _metric(config: Config, facts: Facts) -> Suggestion:
+    return facts.metric, "the task's main metric"
+
+
 def _crop(config: Config, facts: Facts) -> Suggestion:
+    if facts.text:
+        return None, ""
     if not facts.photos or config.method == "probe":
         return 1.0, "no crop: arrays and digits fill their frame" if not facts.photos else "no crop: a probe sees each image as it will be tested"
     return 0.5, "photos: random resized crop of half the area or more (timm trains from scratch with 0.08)"
 
 
 def _flip(config: Config, facts: Facts) -> Suggestion:
+    if facts.text:
+        return None, ""
     return facts.photos and config.method != "probe", "photos are mirrored, digits and text must not be; set it to false where left and right matter"
 
 
 def _label_smoothing(config: Config, facts: Facts) -> Suggestion:
+    if config.task.name != "classification":
+        return None, ""
     return 0.0, "off: smoothing makes probabilities less honest"
 
 
@@ -255,6 +290,8 @@ _SUGGESTIONS: dict[str, Callable[[Config, Facts], Suggestion]] = {
     "train.duration": _duration,
     "train.evaluate_every": _evaluate_every,
     "model.batch_statistics": _batch_statistics,
+    "model.dropout": _dropout,
+    "evaluation.metric": _metric,
     "optimizer.schedule": _schedule,
     "optimizer.learning_rate": _learning_rate,
     "optimizer.weight_decay": _weight_decay,

@@ -51,6 +51,9 @@ def numbers(config: Config) -> dict[str, Any]:
         "layer_decay": 1.0 if coefficient.layer_decay is None else coefficient.layer_decay,
         "head_factor": 1.0 if coefficient.head_factor is None else coefficient.head_factor,
         "label_smoothing": config.task.label_smoothing or 0.0,
+        "focal_gamma": config.task.focal_gamma,
+        "r_drop": config.task.r_drop or 0.0,
+        "temperature": config.task.temperature,
         "ema_decay": config.after.ema_decay,
     }
 
@@ -99,6 +102,10 @@ def _unread(config: Config) -> set[str]:
     if optimizer.schedule_free:
         reads = (reads - {"momentum"}) | {"beta1"}
     off = {name for name in ("pull", "ball", "select", "mixout") if getattr(anchor, name) is None}
+    task = config.task
+    of_tasks = {"label_smoothing": task.name == "classification", "focal_gamma": task.imbalance == "focal"}
+    of_tasks |= {"r_drop": task.r_drop is not None, "temperature": task.name == "sentence_embedding"}
+    off |= {name for name, read in of_tasks.items() if not read}
     return (of_direction - reads) | off | ({"sam"} if optimizer.sam is None else set()) | (set() if "ema" in config.after.candidates else {"ema_decay"})
 
 
@@ -123,6 +130,9 @@ def _check(config: Config) -> None:
         ("anchor.mixout", anchor.mixout, lambda x: 0 <= x < 1, "at least 0 and below 1"),
         ("optimizer.sam", optimizer.sam, lambda x: 0 <= x < math.inf, "finite and 0 or more (None: off)"),
         ("after.ema_decay", config.after.ema_decay, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+        ("task.focal_gamma", config.task.focal_gamma, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
+        ("task.r_drop", config.task.r_drop, lambda x: 0 <= x < math.inf, "finite and 0 or more (None: off)"),
+        ("task.temperature", config.task.temperature, lambda x: 0 < x < math.inf, "finite and above 0"),
         ("task.label_smoothing", config.task.label_smoothing, lambda x: 0 <= x < 1, "at least 0 and below 1"),
     )
     for key, value, allowed, words in ranges:

@@ -4,10 +4,10 @@ Pixels travel as uint8; only `transforms` runs inside the compiled step.
 """
 
 from ftjax.data.collect import collect
-from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split
+from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
-from ftjax.data.load import batch_at, eval_batches, train_batches
+from ftjax.data.load import batch_at, batches_of_every_shape, eval_batches, steps_per_epoch, train_batches
 from ftjax.data.predict import read_images
 from ftjax.data.transforms import (
     Augmentation,
@@ -38,9 +38,12 @@ __all__ = [
     "Split",
     "augmentations",
     "batch_at",
+    "batches_of_every_shape",
     "collect",
     "eval_batches",
+    "image_split",
     "read_held_out",
     "read_images",
+    "steps_per_epoch",
     "train_batches",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ftjax.config import DataConfig
 from ftjax.data.clean import clean
-from ftjax.data.dataset import SPLITS, Dataset, Members, Progress, Rows, Split
+from ftjax.data.dataset import SPLITS, Dataset, Members, Progress, Rows, Split, image_split
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.order import fingerprint
 from ftjax.data.reading import Inspection, images_of, inspect
@@ -60,7 +60,7 @@ def _given(rows: Rows, inspection: Inspection) -> Members:
 
 
 def _split(rows: Rows, inspection: Inspection, members: np.ndarray, image: ImageFormat, max_pixels: int) -> Split:
-    return Split(tuple(rows.ids[row] for row in members), rows.labels[members], images_of(rows, inspection, members, image, max_pixels))
+    return image_split(tuple(rows.ids[row] for row in members), rows.labels[members], images_of(rows, inspection, members, image, max_pixels))
 
 
 def _facts(config: DataConfig, rows: Rows, inspection: Inspection, image: ImageFormat, seed: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What the rest of ftjax sees of a data set: three splits of labelled images, and where their pixels come from.
+"""What the rest of ftjax sees of a data set: three splits of labelled examples, pictures or texts, and where their arrays come from.
 
-A split hands out uint8 pixels by row index; whether they lie in memory or are decoded on the spot is hidden behind one callable.
+A split hands out what a model reads by row index; whether it lies in memory or is made on the spot is hidden behind one callable.
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Float, Int, Int32, UInt8
 
 Batch = dict[str, np.ndarray]
-"""`image` uint8 `[batch h w 3]`, `label` int32, `weight` float32 (0 marks padding), `id` int32 (row in the split; -1 marks padding)."""
+"""The fields of a split (`image` uint8 `[batch h w 3]`, or `tokens`, `mask` and `segments` `[batch length]`), `label`, `weight` float32 (0 marks padding)
+and `id` int32 (row in the split; -1 marks padding)."""
+
+Fields = Callable[[Int[np.ndarray, " k"]], dict[str, np.ndarray]]
+"""`fields(indices)`: what enters a batch of these rows beside label, weight and id; leading axis `k`."""
+
+Images = Callable[[Int[np.ndarray, " k"]], UInt8[np.ndarray, "k h w 3"]]
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while files are read."""
@@ -21,25 +27,41 @@ Progress = Callable[[int, int], None]
 SPLITS = ("train", "validation", "test")
 
 UNLABELLED = -1
-"""The label of images that have none (`read_images`)."""
+"""The label of examples that have none (`read_images`)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of one split, sorted by id.
+    """Rows of one split.
 
-    `images(indices)` gives the pixels of those rows, uint8 `[k h w 3]`, the same whenever it is asked.
-    `rejected` names the files that `read_images` left out, with the reason.
+    Attributes:
+      ids: names of the rows.
+      labels: `[rows ...]`, as the task wants them; a class is an int32.
+      fields: `fields(indices)` gives what a model reads of those rows, the same whenever it is asked.
+      show: `show(row)` gives what a person sees of a row: `{"image": uint8 [h w 3]}`, or `{"text": ...}` and `{"text_pair": ...}`.
+      lengths: int32 tokens of each row; None: all rows have one shape.
+      buckets: where there are lengths, those that batches are padded to, ascending.
+      sampling: how often a row is drawn in training, relative to the others; None: every row once an epoch.
+      rejected: files that were left out, with the reason.
     """
 
     ids: tuple[str, ...]
-    labels: Int32[np.ndarray, " rows"]
-    images: Callable[[Int[np.ndarray, " k"]], UInt8[np.ndarray, "k h w 3"]]
+    labels: np.ndarray
+    fields: Fields
+    show: Callable[[int], dict[str, Any]] = lambda row: {}
+    lengths: Int32[np.ndarray, " rows"] | None = None
+    buckets: tuple[int, ...] = ()
+    sampling: Float[np.ndarray, " rows"] | None = None
     rejected: tuple[Mapping[str, str], ...] = ()
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.ids)
+
+
+def image_split(ids: tuple[str, ...], labels: Int32[np.ndarray, " rows"], images: Images, rejected: tuple[Mapping[str, str], ...] = ()) -> Split:
+    """A split of pictures: `images(indices)` gives the pixels of those rows, uint8 `[k h w 3]`."""
+    return Split(ids, labels, lambda rows: {"image": images(rows)}, lambda row: {"image": images(np.array([row]))[0]}, rejected=rejected)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +89,8 @@ class Rows:
     read: Callable[[int], bytes | np.ndarray]
     ignored: tuple[Mapping[str, str], ...] = ()
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    noun: str = "images"
+    """What the rows are called in messages."""
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ftjax.config import DataConfig
-from ftjax.data.dataset import UNLABELLED, Rows, Split
+from ftjax.data.dataset import UNLABELLED, Rows, Split, image_split
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.reading import images_of, inspect
 from ftjax.data.sources.image_folder import SUFFIXES, is_image
@@ -67,7 +67,7 @@ def read_held_out(
     check_rejected(rows, inspection, bad_files)
     good = inspection.good()
     ids = tuple(rows.ids[row] for row in good)
-    split = Split(ids, np.full(len(good), UNLABELLED, np.int32), images_of(rows, inspection, good, image, max_pixels))
+    split = image_split(ids, np.full(len(good), UNLABELLED, np.int32), images_of(rows, inspection, good, image, max_pixels))
     return split, tuple(rows.classes[rows.labels[row]] or None for row in good)
 
 

@@ -8,36 +8,60 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 
 import grain
 import numpy as np
 from jaxtyping import Int
 
 from ftjax.data.dataset import Batch, Split
+from ftjax.data.text import bucketed
 from ftjax.errors import DataError
 
 _WORD = 2**64 - 1
 PADDING_ID = -1
+_NO_TOKEN = {"token_label": -100, "word": -1}
+_OF_TOKENS = ("tokens", "mask", "segments", "pair_tokens", "pair_mask", "pair_segments", *_NO_TOKEN)
+"""Fields `[batch length]`."""
 
 
-def batch_at(split: Split, step: int, batch_size: int, seed: int) -> Batch:
+def batch_at(split: Split, step: int, batch_size: int, seed: int, tokens: int | None = None) -> Batch:
     """Training batch `step`.
 
-    Positions `step * batch_size ...` of the endless sequence permutation(epoch 0), permutation(epoch 1), ...: batches run across the border of epochs, so
-    every row is seen once an epoch, no batch is short, and a batch may be larger than the split.
+    Rows of one shape: positions `step * batch_size ...` of the endless sequence permutation(epoch 0), permutation(epoch 1), ...: batches run across the
+    border of epochs, so every row is seen once an epoch, no batch is short, and a batch may be larger than the split.
+    Rows with lengths: `bucketed.batch_rows`; a batch holds texts of about one length, the last one of an epoch is filled up with rows of weight 0.
+
+    Args:
+      split: of the training rows.
+      step: from 0.
+      batch_size: rows.
+      seed: of the order.
+      tokens: of a batch, padding included, instead of `batch_size`; only where rows have lengths.
 
     Raises:
       DataError: the split is empty, or a file behind it can no longer be read.
     """
     if not len(split):
         raise DataError("there are no rows to make batches of")
+    if split.lengths is not None:
+        rows, length, size = bucketed.batch_rows(split.lengths, split.buckets, step, batch_size, seed, tokens, split.sampling)
+        return _padded(_lengthened(_batch(split, rows), length), size)
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, offsets = np.divmod(positions, len(split))
     rows = np.empty(batch_size, np.int64)
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        rows[here] = permutation(len(split), seed, int(epoch))[offsets[here]]
+        order = permutation(len(split), seed, int(epoch))
+        rows[here] = order[offsets[here]] if split.sampling is None else bucketed.drawn(split.sampling, seed, int(epoch))[order[offsets[here]]]
     return _batch(split, rows)
+
+
+def steps_per_epoch(split: Split, batch_size: int, tokens: int | None = None) -> Fraction:
+    """Batches that hold every row once; a fraction where they run across the border of epochs."""
+    if split.lengths is None:
+        return Fraction(len(split), batch_size)
+    return Fraction(bucketed.steps_per_epoch(split.lengths, split.buckets, batch_size, tokens))
 
 
 @functools.lru_cache(maxsize=8)
@@ -52,35 +76,63 @@ def permutation(rows: int, seed: int, epoch: int) -> Int[np.ndarray, " rows"]:
     return order
 
 
-def train_batches(split: Split, batch_size: int, seed: int, start: int, stop: int, workers: int) -> Iterator[Batch]:
+def batches_of_every_shape(split: Split, step: int, batch_size: int, seed: int, tokens: int | None = None) -> list[Batch]:
+    """A batch of every shape that training meets from `step` on: one, or one for each bucket that holds rows."""
+    if split.lengths is None:
+        return [batch_at(split, step, batch_size, seed, tokens)]
+    filled = np.unique(np.searchsorted(np.asarray(split.buckets), split.lengths))
+    sizes = {split.buckets[bucket]: bucketed.batch_size_of(split.buckets[bucket], batch_size, tokens) for bucket in filled}
+    return [_padded(_lengthened(_batch(split, np.argsort(split.lengths, kind="stable")[:1]), length), size) for length, size in sizes.items()]
+
+
+def train_batches(split: Split, batch_size: int, seed: int, start: int, stop: int, workers: int, tokens: int | None = None) -> Iterator[Batch]:
     """Batches `start` to `stop - 1`, prepared ahead by `workers` threads (0: when asked for); item k equals `batch_at(split, start + k, ...)`.
 
     It is a generator: `contextlib.closing(train_batches(...))` or running to the end stops the threads.
     """
-    return _prepared(functools.partial(batch_at, split, batch_size=batch_size, seed=seed), start, stop, workers)
+    return _prepared(functools.partial(batch_at, split, batch_size=batch_size, seed=seed, tokens=tokens), start, stop, workers)
 
 
 def eval_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:
-    """All rows in order, each once; the last batch is filled up with black images of weight 0, label 0 and id -1."""
+    """All rows, each once, in order (rows with lengths: bucket by bucket); a short batch is filled up with rows of zeros, weight 0 and id -1."""
+    parts = [part for bucket in _by_bucket(split) for part in _cut(bucket, batch_size)]
+    return _prepared(lambda index: _padded(_batch(split, parts[index]), batch_size), 0, len(parts), workers)
 
-    def batch(index: int) -> Batch:
-        rows = np.arange(index * batch_size, min((index + 1) * batch_size, len(split)))
-        return _padded(_batch(split, rows), batch_size)
 
-    return _prepared(batch, 0, -(-len(split) // batch_size), workers)
+def _by_bucket(split: Split) -> list[Int[np.ndarray, " rows"]]:
+    """Rows whose batches have one shape."""
+    if split.lengths is None:
+        return [np.arange(len(split))]
+    bucket = np.searchsorted(np.asarray(split.buckets), split.lengths)
+    return [np.flatnonzero(bucket == number) for number in np.unique(bucket)]
+
+
+def _cut(rows: Int[np.ndarray, " rows"], size: int) -> list[Int[np.ndarray, " part"]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _batch(split: Split, rows: Int[np.ndarray, " batch"]) -> Batch:
-    labels = split.labels[rows].astype(np.int32)
-    return {"image": split.images(rows), "label": labels, "weight": np.ones(len(rows), np.float32), "id": rows.astype(np.int32)}
+    return {**split.fields(rows), "label": split.labels[rows], "weight": np.ones(len(rows), np.float32), "id": rows.astype(np.int32)}
+
+
+def _lengthened(batch: Batch, length: int) -> Batch:
+    """The fields of tokens filled up to `length`: a batch of short rows in a bucket of longer ones has that bucket's shape."""
+    missing = length - batch["tokens"].shape[1]
+    if not missing:
+        return batch
+
+    def fill(key: str, array: np.ndarray) -> np.ndarray:
+        return np.pad(array, ((0, 0), (0, missing)), constant_values=_NO_TOKEN.get(key, 0))
+
+    return {key: fill(key, array) if key in _OF_TOKENS else array for key, array in batch.items()}
 
 
 def _padded(batch: Batch, size: int) -> Batch:
     missing = size - len(batch["id"])
     if not missing:
         return batch
-    fill = {"image": 0, "label": 0, "weight": 0.0, "id": PADDING_ID}
-    return {key: np.concatenate([array, np.full((missing, *array.shape[1:]), fill[key], array.dtype)]) for key, array in batch.items()}
+    fill = {"id": PADDING_ID}
+    return {key: np.concatenate([array, np.full((missing, *array.shape[1:]), fill.get(key, 0), array.dtype)]) for key, array in batch.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ftjax.data.dataset import UNLABELLED, Progress, Rows, Split
+from ftjax.data.dataset import UNLABELLED, Progress, Rows, Split, image_split
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.reading import images_of, inspect
 from ftjax.data.sources.image_folder import SUFFIXES, is_image
@@ -52,7 +52,7 @@ def read_images(
     good = inspection.good()
     ids = tuple(names[row] for row in good)
     rejected = tuple({"file": names[row], "why": why} for row, why in inspection.rejected.items())
-    return ids, Split(ids, labels[good], images_of(rows, inspection, good, image, max_pixels), rejected)
+    return ids, image_split(ids, labels[good], images_of(rows, inspection, good, image, max_pixels), rejected)
 
 
 def _files(path: str | Path) -> list[tuple[str, Path]]:

@@ -161,6 +161,14 @@ class Preprocessing:
         """Normalised images, nothing random."""
         return self.normalize(_to_float(images, dtype))
 
+    def inputs(self, batch: Mapping[str, Array]) -> Images:
+        """What the model reads of a batch in evaluation and prediction."""
+        return self.evaluate(batch["image"])
+
+    def training_inputs(self, batch: Mapping[str, Array], key: Key[Array, ""], dtype: Any = jnp.float32) -> Images:
+        """What the model reads of a batch in training: changed at random by (key, example)."""
+        return self.train(batch["image"], key, batch["id"], dtype)
+
     def to_json(self) -> dict[str, Any]:
         """A value for JSON from which `from_json` makes an equal one."""
         operations = [{"name": type(operation).__name__, **dataclasses.asdict(operation)} for operation in self.augment]

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ftjax import evaluation
 from ftjax.coefficients import after
 from ftjax.training.checkpoint import Restored
 from ftjax.training.plan import Plan
@@ -61,7 +60,7 @@ class Chosen:
     candidates: tuple[Candidate, ...]
     """All that competed, the best checkpoint first."""
     curve: tuple[dict[str, float], ...]
-    """Validation metric and log loss at shares `alpha` of the displacement, from the pretrained body on; empty without pretrained weights."""
+    """Validation metric, and log loss where there is one, at shares `alpha` of the displacement from the pretrained body; empty without pretrained weights."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of `after.json`."""
@@ -107,7 +106,7 @@ class _Contest:
 
     def __init__(self, plan: Plan, state: TrainState, best: Weights, statistics: Tree) -> None:
         self.plan = plan
-        self.metric = evaluation.metric_named(plan.config.evaluation.metric, plan.config.evaluation.top_k)
+        self.metric = plan.metric
         self.anchored = _pretrained(plan)
         self.start: Weights = {"params": state.theta0, "batch_stats": statistics}
         self.alphas = [alpha for alpha in dict.fromkeys(plan.config.after.alphas) if alpha != 1]
@@ -132,7 +131,7 @@ class _Contest:
         """One pass over the validation split."""
         weights = self._placed(weights)
         records = self.plan.evaluate(weights["params"], weights["batch_stats"], "validation")
-        metrics = evaluation.compute_all(records, len(self.plan.dataset.classes), self.plan.config.evaluation.top_k)
+        metrics = self.plan.measures.compute_all(records)
         distance = float(self._distance(self.start["params"], weights["params"])) if self.anchored else None
         return Candidate(name, metrics[self.metric.name], distance, metrics, steps)
 
@@ -167,7 +166,8 @@ def _curve(contest: _Contest, best: Weights) -> tuple[dict[str, float], ...]:
     for alpha in contest.alphas:
         found[alpha] = measure(f"wise_ft({alpha:g})", contest.wise_ft(best, alpha))
     return tuple(
-        {"alpha": alpha, "distance": point.distance or 0.0, contest.metric.name: point.value, "log_loss": point.metrics["log_loss"]}
+        {"alpha": alpha, "distance": point.distance or 0.0, contest.metric.name: point.value}
+        | {name: point.metrics[name] for name in ("log_loss",) if name in point.metrics}
         for alpha, point in sorted(found.items())
     )
 

@@ -20,7 +20,8 @@ from ftjax import data, distribution, models, trees, weights
 from ftjax.config import Config
 from ftjax.data import Preprocessing, Split
 from ftjax.errors import ConfigError
-from ftjax.evaluation import Evaluator
+from ftjax.evaluation import Evaluator, measures_of
+from ftjax.tasks import Classification
 from ftjax.training.select import Selection
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
@@ -116,9 +117,10 @@ def prepare_meter(config: Config, selection: Selection, preprocessing: Preproces
     batch_size = _whole(min(len(examples), config.evaluation.batch_size), distribution.batch_devices(mesh))
 
     def predict(params: Tree, extra: Tree, batch: Any) -> jax.Array:
-        return model.apply(params, extra, preprocessing.evaluate(batch["image"]), train=False)[0]
+        return model.apply(params, extra, preprocessing.inputs(batch), train=False)[0]
 
-    evaluator = Evaluator(predict, batch_size=batch_size, put=lambda batch: distribution.put_batch(batch, mesh))
+    measures = measures_of(Classification(tuple(map(str, range(classes)))))
+    evaluator = Evaluator(predict, measures, batch_size=batch_size, put=lambda batch: distribution.put_batch(batch, mesh))
     # Asked in the state's own placement, so that an unmoved body later gives the same bits.
     answers = _answers(evaluator, examples, batch_size, state.params, state.extra["batch_stats"], head)
     return Meter(examples, resolve_labels(names, selection.classes, classes), answers, head, evaluator, batch_size)
@@ -172,7 +174,7 @@ def _pretrained_head(selection: Selection, model: models.Model) -> Tree:
 def _answers(evaluator: Evaluator, examples: Split, batch_size: int, params: Tree, batch_stats: Tree, head: Tree) -> Float[np.ndarray, "examples classes"]:
     """log p of every example, float64: body of `params`, head of the pretrained file."""
     extra = {"batch_stats": batch_stats} if batch_stats else {}
-    records = evaluator.run({**params, HEAD: head}, extra, data.eval_batches(examples, batch_size), logits=True)
+    records = evaluator.run({**params, HEAD: head}, extra, data.eval_batches(examples, batch_size), examples, logits=True)
     with np.errstate(invalid="ignore"):
         return scipy.special.log_softmax(np.asarray(records.logits, np.float64), axis=-1)
 

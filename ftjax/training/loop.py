@@ -22,7 +22,6 @@ import numpy as np
 from ftjax.config import AfterConfig
 from ftjax.data import Batch as HostBatch
 from ftjax.errors import TrainingFailed
-from ftjax.evaluation import compute_all, metric_named
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.plan import Plan
 from ftjax.training.stage import Feed, Stage
@@ -147,7 +146,7 @@ class _Run:
         self.latest: dict[str, float] = {}
         self.saved_step = -1
         self.saved_soup: frozenset[int] = frozenset()
-        self.metric = metric_named(plan.config.evaluation.metric, plan.config.evaluation.top_k)
+        self.metric = plan.metric
 
     def resume(self) -> None:
         """Go on from the newest good checkpoint, if there is one."""
@@ -247,7 +246,7 @@ class _Run:
         """Measure the validation split; keep the weights when they are the best so far."""
         weights = {"params": self.plan.evaluated(self.state), "batch_stats": self.state.extra["batch_stats"]}
         records = self.plan.evaluate(weights["params"], weights["batch_stats"], "validation")
-        values = compute_all(records, len(self.plan.dataset.classes), self.plan.config.evaluation.top_k)
+        values = self.plan.measures.compute_all(records)
         log.write(self.step, "validation", values)
         if self.plan.meter is not None:
             log.write(self.step, "source", self.plan.meter.measure(weights["params"], weights["batch_stats"]))

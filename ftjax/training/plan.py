@@ -20,15 +20,14 @@ from ftjax import coefficients, data, distribution, durations, models, weights
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
-from ftjax.data import Dataset, Preprocessing
+from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
-from ftjax.evaluation import Evaluator, Records
-from ftjax.tasks import Classification
+from ftjax.evaluation import Evaluator, Measures, Metric, Records
 from ftjax.training.forgetting import Meter
 from ftjax.training.select import Selection
-from ftjax.training.stage import Feed, Stage, compiled, on_features
+from ftjax.training.stage import Feed, Preprocessing, Stage, compile_all, compiler, on_features
 from ftjax.training.state import TrainState
-from ftjax.training.step import Batch, Metrics, gradient_norms
+from ftjax.training.step import Batch, Metrics, Task, gradient_norms
 from ftjax.trees import Tree
 
 
@@ -49,7 +48,9 @@ class Plan:
     dataset: Dataset
     model: models.Model
     selection: Selection
-    task: Classification
+    task: Task
+    measures: Measures
+    """How the task's answers are judged."""
     preprocessing: Preprocessing
     load: weights.LoadPlan | None
     keeps_head: bool
@@ -77,8 +78,13 @@ class Plan:
 
     @property
     def batch_size(self) -> int:
-        """Examples per optimiser step, over all devices."""
+        """Examples per optimiser step, over all devices; where a batch is of so many tokens, on average."""
         return self.clock.batch_size
+
+    @property
+    def metric(self) -> Metric:
+        """What chooses on the validation split."""
+        return self.measures.metric(self.config.evaluation.metric or self.measures.main)
 
     def stage_at(self, step: int) -> Stage:
         """The stage that trains step `step`; the last one also holds the state after the last step."""
@@ -168,48 +174,60 @@ class Plan:
         split, parts = self.dataset.splits["train"], stage.parts
         if stage.head_only:
             split, parts = on_features(stage, self.model, split, self.features(state.params, state.extra["batch_stats"], "train"))
-        batch = self.put(data.batch_at(split, stage.phase.start, self.batch_size, self.config.seed))
-        return Feed(split, compiled(parts, stage.abstract, batch, self.hyper, self.mesh), self.hyper)
+        compile_step = compiler(parts, stage.abstract, self.hyper, self.mesh)
+        return Feed(split, compile_all(compile_step, self._shapes(split, stage)), compile_step, self.hyper)
+
+    def _shapes(self, split: Split, stage: Stage) -> list[HostBatch]:
+        """A batch of every shape that training meets."""
+        return data.batches_of_every_shape(split, stage.phase.start, self.batch_size, self.config.seed, self.config.train.batch_tokens)
 
     @functools.cached_property
     def _features(self) -> Any:
         # The parameters are arguments: closed over, they would be constants in the program.
-        return jax.jit(lambda params, extra, batch: self.model.features(params, extra, self.preprocessing.evaluate(batch["image"])))
+        return jax.jit(lambda params, extra, batch: self.model.features(params, extra, self.preprocessing.inputs(batch)))
 
     def features(self, params: Tree, batch_stats: Tree, split: str) -> np.ndarray:
         """What the head sees of every example of a split as it will be tested, float32 `[rows width]`."""
-        parts = [np.asarray(self._features(params, {"batch_stats": batch_stats}, self.put(b)))[b["weight"] > 0] for b in self.eval_batches(split)]
-        return np.concatenate(parts)
+        parts, ids = [], []
+        for batch in self.eval_batches(split):
+            parts.append(np.asarray(self._features(params, {"batch_stats": batch_stats}, self.put(batch)))[batch["weight"] > 0])
+            ids.append(batch["id"][batch["weight"] > 0])
+        return np.concatenate(parts)[np.argsort(np.concatenate(ids))]
+
+    def host_batch(self, step: int) -> HostBatch:
+        """The batch of a step: a pure function of (seed, step)."""
+        return data.batch_at(self.dataset.splits["train"], int(step), self.batch_size, self.config.seed, self.config.train.batch_tokens)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, on the devices: a pure function of (seed, step)."""
-        return self.put(data.batch_at(self.dataset.splits["train"], int(step), self.batch_size, self.config.seed))
+        """`host_batch` on the devices."""
+        return self.put(self.host_batch(step))
 
     def train_batches(self, feed: Feed, start: int, stop: int) -> Generator[HostBatch]:
         """The host batches of steps `start` to `stop - 1`, prepared ahead by threads."""
-        yield from data.train_batches(feed.split, self.batch_size, self.config.seed, start=start, stop=stop, workers=self.config.data.workers)
+        tokens, workers = self.config.train.batch_tokens, self.config.data.workers
+        yield from data.train_batches(feed.split, self.batch_size, self.config.seed, start=start, stop=stop, workers=workers, tokens=tokens)
 
     def put(self, batch: Mapping[str, np.ndarray]) -> Batch:
         """A host batch on the devices, its rows spread over them."""
         return distribution.put_batch(batch, self.mesh)
 
     def predict(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-        """Logits `[batch classes]` of a batch as it will be tested: no augmentation, no dropout, running statistics."""
+        """Logits of a batch as it will be tested: no augmentation, no dropout, running statistics."""
         return predict(self.model, self.preprocessing, params, extra, batch)
 
     @functools.cached_property
     def evaluator(self) -> Evaluator:
         """Compiled once for every split."""
-        return Evaluator(self.predict, batch_size=self.evaluation_batch, put=self.put)
+        return Evaluator(self.predict, self.measures, batch_size=self.evaluation_batch, put=self.put)
 
     def evaluate(self, params: Tree, batch_stats: Tree, split: str, *, logits: bool = False) -> Records:
         """Records of every example of a split, each exactly once."""
-        return self.evaluator.run(params, {"batch_stats": batch_stats}, self.eval_batches(split), logits=logits)
+        return self.evaluator.run(params, {"batch_stats": batch_stats}, self.eval_batches(split), self.dataset.splits[split], logits=logits)
 
     def eval_batches(self, split: str) -> Generator[HostBatch]:
         """The host batches of a split, in order, the last one padded with weight 0."""
         # Pixels that lie in memory are gathered faster than a thread is asked.
-        workers = 0 if self.dataset.report["in_memory"] else self.config.data.workers
+        workers = 0 if self.dataset.report.get("in_memory", True) else self.config.data.workers
         yield from data.eval_batches(self.dataset.splits[split], self.evaluation_batch, workers)
 
     @property
@@ -248,8 +266,8 @@ class Plan:
 
     def describe_bad_step(self, state: TrainState, step: int) -> str:
         """What a run that stopped can say about the step whose loss or gradient was not finite."""
-        batch = data.batch_at(self.dataset.splits["train"], step - 1, self.batch_size, self.config.seed)
-        ids = [self.dataset.splits["train"].ids[i] for i in np.asarray(batch["id"])]
+        batch = self.host_batch(step - 1)
+        ids = [self.dataset.splits["train"].ids[i] for i in batch["id"][batch["weight"] > 0]]
         before = state._replace(step=jnp.asarray(step - 1, jnp.int32))
         norms = jax.device_get(jax.jit(gradient_norms(self.stage_of(state).parts, self.model.group_of))(before, self.put(batch), self.hyper))
         shown = ", ".join(f"{group} {float(norm):.3g}" for group, norm in self.by_depth(norms).items())
@@ -263,5 +281,5 @@ class Plan:
 
 
 def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-    """Logits of uint8 images: the one function behind evaluation, prediction and the artefact's check."""
-    return model.apply(params, extra, preprocessing.evaluate(batch["image"]), train=False)[0]
+    """Logits of a host's batch: the one function behind evaluation, prediction and the artefact's check."""
+    return model.apply(params, extra, preprocessing.inputs(batch), train=False)[0]

@@ -16,16 +16,17 @@ from ftjax import coefficients, configuration, data, distribution, durations, mo
 from ftjax.coefficients.after import check_after
 from ftjax.config import Config
 from ftjax.configuration import Resolved
-from ftjax.data import Dataset, ImageFormat, Preprocessing
+from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
-from ftjax.evaluation import metric_named
-from ftjax.tasks import Classification, check_labels, make_task
+from ftjax.evaluation import Measures, measures_of
+from ftjax.tasks import Classification, check_labels, check_task, make_task
 from ftjax.training.forgetting import prepare_meter
 from ftjax.training.plan import Every, Plan
+from ftjax.training.reading import reader
 from ftjax.training.select import Selection, select
-from ftjax.training.stage import stages
+from ftjax.training.stage import Preprocessing, stages
 from ftjax.training.state import TrainState, create_state
-from ftjax.training.step import StepParts
+from ftjax.training.step import StepParts, Task
 from ftjax.trees import Tree
 
 
@@ -57,28 +58,28 @@ def prepare(
       FtjaxError: whatever cannot be used, before anything is trained.
     """
     config = resolved.config
+    check_task(config)
     selection = select(config)
-    image = ImageFormat(size=selection.image_size, interpolation=selection.input.interpolation, crop_fraction=selection.input.crop_fraction)
-    dataset = dataset or data.collect(config.data, image, config.seed, progress=progress)
+    reading = reader(config, selection)
+    dataset = _sampled(config, dataset or reading.collect(config, progress))
     mesh = distribution.make_mesh(config.mesh)
     keeps_head = _keeps_head(config, selection, dataset)
-    spec = selection.spec(len(dataset.classes))
-    resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh))
+    task = _task(config, dataset)
+    measures = measures_of(task, config.evaluation.top_k)
+    spec = selection.spec(task.outputs or selection.options["width"])
+    resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
     config = resolved.config
+    measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
     model = _build(config, spec)
-    clock = _clock(config, len(dataset.splits["train"]), mesh)
+    clock = _clock(config, dataset.splits["train"], mesh)
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
     table = _table(config, model, params, load, clock, values)
-    task = make_task(config.task, dataset.classes)
-    metric_named(config.evaluation.metric, config.evaluation.top_k)  # refused now rather than after the first evaluation
-    for name, split in dataset.splits.items():
-        check_labels(split.labels, dataset.classes, f"split {name}")
-    preprocessing = _preprocessing(config, selection, image)
+    preprocessing = reading.preprocessing(config)
     found = coefficients.phases(table, config.coefficient.phases)
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
-    head_only = [_head_only(config, model, preprocessing, phase, clock) for phase in found]
+    head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
     meter = prepare_meter(config, selection, preprocessing, state, mesh)
@@ -88,6 +89,7 @@ def prepare(
         model=model,
         selection=selection,
         task=task,
+        measures=measures,
         preprocessing=preprocessing,
         load=load,
         keeps_head=keeps_head,
@@ -103,20 +105,45 @@ def prepare(
     return plan, state
 
 
-def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh) -> recipes.Facts:
+def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh, measures: Measures) -> recipes.Facts:
     """What the recipe may look at."""
+    train = dataset.splits["train"]
     return recipes.Facts(
-        examples=len(dataset.splits["train"]),
+        examples=len(train),
         groups=model.groups,
         photos=config.data.source in ("image_folder", "tfds"),
+        text=train.lengths is not None,
+        metric=measures.main,
         keeps_head=keeps_head,
         batch_devices=distribution.batch_devices(mesh),
+        steps_of_epoch=functools.partial(data.steps_per_epoch, train),
     )
 
 
-def _clock(config: Config, examples: int, mesh: Mesh) -> durations.Clock:
+def _sampled(config: Config, dataset: Dataset) -> Dataset:
+    """The data set whose rare classes are drawn as often as the frequent ones, if that is asked for."""
+    if config.task.imbalance != "oversample":
+        return dataset
+    train = dataset.splits["train"]
+    counts = np.bincount(train.labels, minlength=len(dataset.classes))
+    return dataclasses.replace(dataset, splits={**dataset.splits, "train": dataclasses.replace(train, sampling=1.0 / counts[train.labels])})
+
+
+def _task(config: Config, dataset: Dataset) -> Task:
+    """What is predicted; labels that no class stands for are refused here, on the host."""
+    task = make_task(config.task, dataset.classes, split=dataset.splits["train"])
+    if isinstance(task, Classification):
+        for name, split in dataset.splits.items():
+            check_labels(split.labels, dataset.classes, f"split {name}")
+    return task
+
+
+def _clock(config: Config, train: Split, mesh: Mesh) -> durations.Clock:
     """What a step, an epoch and the run are."""
-    clock = durations.Clock(batch_size=_batch_size(config, examples, mesh), examples_per_epoch=examples)
+    size, tokens = _batch_size(config, train, mesh), config.train.batch_tokens
+    clock = durations.Clock(batch_size=size, examples_per_epoch=len(train), steps_per_epoch=data.steps_per_epoch(train, size, tokens))
+    if tokens is not None:
+        clock = dataclasses.replace(clock, batch_size=round(len(train) / clock.epoch))
     return dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
 
 
@@ -129,7 +156,9 @@ def _build(config: Config, spec: models.ModelSpec) -> models.Model:
         batch_statistics=settings.batch_statistics or "frozen",
         remat=settings.remat,
         drop_path=settings.drop_path,
-        dropout=settings.dropout,
+        dropout=settings.dropout or 0.0,
+        scan=settings.scan,
+        neftune=config.augment.neftune,
     )
 
 
@@ -163,7 +192,7 @@ def _parts(
     phase: coefficients.Phase,
     several: bool,
     model: models.Model,
-    task: Classification,
+    task: Task,
     preprocessing: Preprocessing,
 ) -> StepParts:
     """The step's collaborators in a phase. One phase needs no cohorts: all moments count from step 0."""
@@ -181,10 +210,10 @@ def _parts(
     )
 
 
-def _head_only(config: Config, model: models.Model, preprocessing: Preprocessing, phase: coefficients.Phase, clock: durations.Clock) -> bool:
+def _head_only(model: models.Model, task: Task, preprocessing: Preprocessing, phase: coefficients.Phase, clock: durations.Clock) -> bool:
     """Whether a phase sees the same features of an example every time, and often enough to compute them once."""
-    only = {model.group_of(path) for path in phase.live} == {model.groups[-1]}
-    same = not preprocessing.augment and not model.compute.is_random and model.compute.batch_statistics == "frozen"
+    only = {model.group_of(path) for path in phase.live} == {"head"} and task.output == "sequence" and task.views == 1
+    same = not getattr(preprocessing, "augment", ()) and not model.compute.is_random and model.compute.batch_statistics == "frozen"
     return only and same and (phase.stop - phase.start) * clock.batch_size >= clock.examples_per_epoch
 
 
@@ -195,19 +224,27 @@ def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     return selection.classes == tuple(dataset.classes)
 
 
-def _batch_size(config: Config, examples: int, mesh: Mesh) -> int:
-    wanted = config.train.batch_size
-    size = examples if wanted == "all" else int(wanted or 1)
+def _batch_size(config: Config, train: Split, mesh: Mesh) -> int:
+    wanted, tokens = config.train.batch_size, config.train.batch_tokens
+    if tokens is not None:
+        _check_tokens(config, train, mesh)
+    size = len(train) if wanted == "all" else int(wanted or 1)
     if size % config.train.microbatches:
         raise ConfigError(f"train.batch_size={size} cannot be cut into train.microbatches={config.train.microbatches} equal parts")
     distribution.check_batch_size(mesh, size // config.train.microbatches, "train.batch_size / train.microbatches")
     return size
 
 
-def _preprocessing(config: Config, selection: Selection, image: ImageFormat) -> Preprocessing:
-    """How images enter the model; it travels with the artefact."""
-    normalize = data.Normalize(selection.input.mean, selection.input.std)
-    return Preprocessing(image=image, normalize=normalize, augment=data.augmentations(config.augment))
+def _check_tokens(config: Config, train: Split, mesh: Mesh) -> None:
+    """Batches of so many tokens can be cut into equal parts."""
+    tokens, parts = int(config.train.batch_tokens or 0), distribution.batch_devices(mesh) * config.train.microbatches
+    if config.train.batch_size is not None:
+        raise ConfigError("train.batch_size and train.batch_tokens are both set; a batch has a number of rows or a number of tokens")
+    needed = train.buckets[-1] * parts
+    if tokens < needed:
+        raise ConfigError(f"train.batch_tokens={tokens}: a batch of the longest texts needs at least {needed} ({train.buckets[-1]} tokens, {parts} parts)")
+    if parts > 1:
+        raise ConfigError("train.batch_tokens works on one device without micro-batches; use train.batch_size, which also makes batches of one length")
 
 
 def _every(config: Config, clock: durations.Clock) -> Every:

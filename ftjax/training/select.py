@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 from ftjax import models, weights
 from ftjax.config import Config
@@ -15,16 +17,28 @@ PLAIN_INPUT = InputSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation
 """For weights that say nothing of their input and have no namesake in the zoo: pixels from -1 to 1, the whole picture."""
 
 
+_OUTPUTS = {"token_classification": "tokens", "question_answering": "tokens", "sentence_embedding": "embedding"}
+"""What a model of texts gives, where it is not one answer an example."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Selection:
     """Which architecture, how its input looks, and the files its weights come from."""
 
     family: str
-    options: Mapping[str, int | float | str | bool | list[int]]
-    image_size: tuple[int, int]
-    input: InputSpec
+    options: Mapping[str, Any]
+    image_size: tuple[int, int] | None
+    input: InputSpec | None
+    """How pixels are prepared; None: the model reads text."""
     source: weights.Source | None
     recognised: weights.Recognised | None
+    folder: Path | None = None
+    """Where the tokenizer lies; also for a model from scratch."""
+
+    @property
+    def reads(self) -> Literal["images", "text"]:
+        """What goes into the model."""
+        return models.FAMILIES[self.family].reads
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -65,11 +79,22 @@ def select(config: Config) -> Selection:
         raise ConfigError(
             f"{source.location} holds {held}, model.name={name!r} is {spec.family} {spec.options}; leave model.name open to take what the file holds"
         )
+    if models.FAMILIES[recognised.family].reads == "text":
+        return _text(config, source, recognised)
     image_size = config.model.image_size or recognised.input_size or recognised.image_size
     held_input = InputSpec.from_json(recognised.input) if recognised.input else None
     input_spec = held_input or (models.named(known[0], 1)[1] if known else PLAIN_INPUT)
     kept = None if config.method == "scratch" else source
     return Selection(recognised.family, recognised.options, image_size, input_spec, kept, recognised if kept else None)
+
+
+def _text(config: Config, source: weights.Source, recognised: weights.Recognised) -> Selection:
+    """An encoder with the output that the task asks for, and the pooling that the configuration or the weights ask for."""
+    output = _OUTPUTS.get(config.task.name, "sequence")
+    options = dict(recognised.options) | {"output": output} | ({"pool": config.model.pool} if config.model.pool else {})
+    recognised = dataclasses.replace(recognised, options=options)
+    kept = config.method != "scratch"
+    return Selection(recognised.family, options, None, None, source if kept else None, recognised if kept else None, source.folder)
 
 
 def _from_zoo(config: Config) -> Selection:

@@ -6,9 +6,10 @@ of all training examples are computed once and the head trains on those.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -21,7 +22,7 @@ from ftjax import coefficients, distribution, models, trees
 from ftjax.coefficients.after import start_average
 from ftjax.data import Split
 from ftjax.training.state import TrainState
-from ftjax.training.step import Batch, Metrics, Step, StepParts, make_step
+from ftjax.training.step import Batch, Metrics, Step, StepParts, TrainingInputs, make_step
 from ftjax.trees import Tree
 
 
@@ -66,17 +67,41 @@ class Stage:
         return jax.jit(functools.partial(enter, phase=self.phase, optimizer=self.parts.optimizer), out_shardings=shardings, **options)
 
 
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def shapes_of(batch: Mapping[str, Any]) -> Shapes:
+    """What tells one compiled step from another: the shape of every field."""
+    return tuple(sorted((name, tuple(value.shape)) for name, value in batch.items()))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Feed:
-    """What the loop needs in a phase: where batches come from, and the compiled step."""
+    """What the loop needs in a phase: where batches come from, and the compiled step for each of their shapes."""
 
     split: Split
-    program: jax.stages.Compiled
+    programs: dict[Shapes, jax.stages.Compiled]
+    compile: Callable[[Batch], jax.stages.Compiled]
     hyper: coefficients.Hyper
 
     def advance(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step over the mesh; `state` is donated and must not be used again."""
-        return self.program(state, batch, self.hyper)
+        shapes = shapes_of(batch)
+        if shapes not in self.programs:
+            self.programs[shapes] = self.compile(batch)
+        return self.programs[shapes](state, batch, self.hyper)
+
+
+class Preprocessing(TrainingInputs, Protocol):
+    """Everything between a row and the model; it is saved with the model."""
+
+    def inputs(self, batch: Batch) -> Any:
+        """What the model reads of a batch in evaluation."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """A value for JSON."""
+        ...
 
 
 class HasHead(Protocol):
@@ -93,32 +118,40 @@ class HeadOfModel:
 
     model: HasHead
 
-    def apply(self, params: Tree, extra: Tree, images: jax.Array, *, key: Any = None, train: bool = False) -> tuple[jax.Array, Tree]:
+    def apply(self, params: Tree, extra: Tree, inputs: jax.Array, *, key: Any = None, train: bool = False) -> tuple[jax.Array, Tree]:
         """Logits of features `[batch width]`."""
-        return self.model.head(params, images), extra
+        return self.model.head(params, inputs), extra
 
 
 @dataclasses.dataclass(frozen=True)
 class AsTheyAre:
     """Features need no preprocessing."""
 
-    def train(self, images: jax.Array, key: jax.Array, ids: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
+    def training_inputs(self, batch: Batch, key: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
         """The features in the type of the parameters."""
-        return images.astype(dtype)
+        return batch["features"].astype(dtype)
 
 
 def on_features(stage: Stage, model: HasHead, split: Split, features: np.ndarray) -> tuple[Split, StepParts]:
-    """The split and the step of a head-only stage: pictures replaced by their features, float32 `[rows width]`."""
-    lookup = dataclasses.replace(split, images=lambda indices: features[indices])
+    """The split and the step of a head-only stage: examples replaced by their features, float32 `[rows width]`, which have one shape."""
+    lookup = dataclasses.replace(split, fields=lambda indices: {"features": features[indices]}, lengths=None, buckets=())
     return lookup, dataclasses.replace(stage.parts, model=HeadOfModel(model), preprocessing=AsTheyAre())
 
 
-def compiled(parts: StepParts, abstract: TrainState, batch: Batch, hyper: coefficients.Hyper, mesh: Mesh) -> jax.stages.Compiled:
-    """The step compiled over the mesh, with the state donated; knows its memory and FLOPs."""
+def compiler(parts: StepParts, abstract: TrainState, hyper: coefficients.Hyper, mesh: Mesh) -> Callable[[Batch], jax.stages.Compiled]:
+    """Compiles the step over the mesh for batches like the one given, with the state donated; a compiled step knows its memory and FLOPs."""
     everywhere, spread = distribution.replicated(mesh), distribution.batch_sharding(mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step = jax.jit(make_step(parts), donate_argnums=0, in_shardings=(shardings, spread, everywhere), out_shardings=(shardings, everywhere))
-    return step.lower(abstract, jax.tree.map(jax.typeof, batch), hyper).compile()
+    return lambda batch: step.lower(abstract, jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape, value.dtype), batch), hyper).compile()
+
+
+def compile_all(compile_step: Callable[[Batch], jax.stages.Compiled], batches: Sequence[Mapping[str, np.ndarray]]) -> dict[Shapes, jax.stages.Compiled]:
+    """The compiled step for each of these batches, side by side: XLA compiles one program on one thread for much of its time."""
+    if len(batches) == 1:  # in this thread, whose settings of JAX hold
+        return {shapes_of(batches[0]): compile_step(batches[0])}
+    with concurrent.futures.ThreadPoolExecutor(len(batches)) as pool:
+        return dict(zip(map(shapes_of, batches), pool.map(compile_step, batches), strict=True))
 
 
 def enter(state: TrainState, phase: coefficients.Phase, optimizer: optax.GradientTransformationExtraArgs) -> TrainState:

@@ -28,7 +28,7 @@ Metrics = dict[str, Array]
 class Model(Protocol):
     """What the step needs of a model."""
 
-    def apply(self, params: Tree, extra: Tree, images: Array, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
+    def apply(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
         """Logits and the updated extra variables."""
         ...
 
@@ -36,16 +36,31 @@ class Model(Protocol):
 class Task(Protocol):
     """What the step needs of a task."""
 
+    @property
+    def output(self) -> str:
+        """What the model gives: "sequence" (one answer an example), "tokens" (one for each token) or "embedding" (a vector, without a head)."""
+        ...
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head."""
+        ...
+
+    @property
+    def views(self) -> int:
+        """How often the model sees each example, one after the other along the batch, each time with other noise."""
+        ...
+
     def loss(self, logits: Array, batch: Batch, hyper: Hyper) -> tuple[Array, Array, Sums]:
         """Sum of losses, sum of weights, and (sum, weight) of each training metric."""
         ...
 
 
-class Preprocessing(Protocol):
+class TrainingInputs(Protocol):
     """What the step needs of the preprocessing."""
 
-    def train(self, images: Array, key: Array, ids: Array, dtype: Any = jnp.float32) -> Array:
-        """Augmented and normalised images."""
+    def training_inputs(self, batch: Batch, key: Array, dtype: Any = jnp.float32) -> Any:
+        """What the model reads of a batch: pictures augmented and normalised, or tokens."""
         ...
 
 
@@ -68,7 +83,7 @@ class StepParts:
 
     model: Model
     task: Task
-    preprocessing: Preprocessing
+    preprocessing: TrainingInputs
     optimizer: optax.GradientTransformationExtraArgs
     microbatches: int = 1
     sam: Moving | None = None
@@ -156,8 +171,9 @@ def _accumulate(parts: StepParts, state: TrainState, live: Tree, batch: Batch, h
             live = parts.mixout(live, state.extra["anchor"], key=jax.random.fold_in(model_key, _MIXOUT), rate=hyper["mixout"], step=state.step)
         params = combine(live, state.still)
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
-        images = parts.preprocessing.train(part["image"], augment_key, part["id"], _float_dtype(live))
-        logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, images, key=part_key, train=True)
+        inputs = parts.preprocessing.training_inputs(part, augment_key, _float_dtype(live))
+        inputs = inputs if parts.task.views == 1 else jax.tree.map(lambda x: jnp.concatenate([x] * parts.task.views), inputs)
+        logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, inputs, key=part_key, train=True)
         loss, weight, sums = parts.task.loss(logits, part, hyper)
         return loss, (weight, sums, extra.get("batch_stats", batch_stats))
 

@@ -36,7 +36,7 @@ def test_digits_are_the_real_ones():
     assert dataset.classes == tuple("0123456789")
     test = dataset.splits["test"]
     assert test.ids[0] == "digits/0015"
-    assert test.images(np.arange(3)).shape == (3, 16, 16, 3)
+    assert test.fields(np.arange(3))["image"].shape == (3, 16, 16, 3)
     assert dataset.report["fingerprint"].startswith("6d01fe97d23bbd07")
     assert dataset.report["majority"] == {"class": "0", "share": 0.1}
 
@@ -82,7 +82,7 @@ def test_pixels_are_the_same_from_memory_and_on_demand(tree):
     for name, split in cached.splits.items():
         assert split.ids == fresh.splits[name].ids
         everything = np.arange(len(split))[::-1]
-        np.testing.assert_array_equal(split.images(everything), fresh.splits[name].images(everything))
+        np.testing.assert_array_equal(split.fields(everything)["image"], fresh.splits[name].fields(everything)["image"])
 
 
 def test_a_file_that_changes_after_it_was_collected_is_named(tree):
@@ -90,10 +90,10 @@ def test_a_file_that_changes_after_it_was_collected_is_named(tree):
     train = collect(folder(root, cache_megabytes=0), SMALL, 0).splits["train"]
     (root / train.ids[0]).write_bytes(b"")
     with pytest.raises(DataError, match=rf"{root}: {train.ids[0]}: empty file \(0 bytes\)"):
-        train.images(np.array([0]))
+        train.fields(np.array([0]))["image"]
     (root / train.ids[0]).unlink()
     with pytest.raises(DataError, match=rf"{root}: {train.ids[0]}: .*No such file"):
-        train.images(np.array([0]))
+        train.fields(np.array([0]))["image"]
 
 
 def test_the_fingerprint_follows_content_names_and_labels_only(tree, helpers, tmp_path):

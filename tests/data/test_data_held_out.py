@@ -28,7 +28,7 @@ def test_class_folders_name_the_classes(tmp_path):
     split, names = read(photos(tmp_path, "cat/a.png", "cat/b.png", "dog/c.png", ".hidden/d.png"))
     assert split.ids == ("cat/a.png", "cat/b.png", "dog/c.png")
     assert names == ("cat", "cat", "dog")
-    assert split.images(np.array([2]))[0, 0, 0, 0] == 2
+    assert split.fields(np.array([2]))["image"][0, 0, 0, 0] == 2
 
 
 def test_files_of_a_flat_folder_may_begin_with_the_number_of_their_class(tmp_path):
@@ -57,7 +57,7 @@ def test_an_archive_names_classes_by_its_labels(tmp_path):
     np.savez(tmp_path / "a.npz", images=images, labels=np.array(["cat", "dog"])[np.arange(10) % 2])
     split, names = read(tmp_path / "a.npz", 4)
     assert names == ("dog", "dog", "cat", "cat")
-    assert split.images(np.arange(4))[:, 0, 0, 0].tolist() == [1, 3, 6, 8]
+    assert split.fields(np.arange(4))["image"][:, 0, 0, 0].tolist() == [1, 3, 6, 8]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftjax.data import ImageFormat, Split, batch_at, eval_batches, train_batches
+from ftjax.data import ImageFormat, Split, batch_at, eval_batches, image_split, train_batches
 from ftjax.data.dataset import Rows
 from ftjax.data.load import permutation
 from ftjax.data.reading import OnDemand
@@ -24,7 +24,7 @@ PINNED = [[0, 2, 9, 1, 8, 5, 4, 3, 6, 7], [5, 3, 7, 8, 2, 4, 1, 0, 6, 9], [9, 2,
 
 def split_of(rows: int) -> Split:
     pixels = np.arange(rows, dtype=np.uint8).reshape(rows, 1, 1, 1) * np.ones((1, 2, 3, 3), np.uint8)
-    return Split(tuple(f"{row:04d}" for row in range(rows)), (np.arange(rows) % 3).astype(np.int32), lambda indices: pixels[indices])
+    return image_split(tuple(f"{row:04d}" for row in range(rows)), (np.arange(rows) % 3).astype(np.int32), lambda indices: pixels[indices])
 
 
 def equal(first, second) -> bool:
@@ -95,8 +95,8 @@ def test_closing_a_stream_stops_its_threads():
 
 def test_an_unclosed_stream_does_not_keep_the_program_alive():
     program = (
-        "import numpy as np; from ftjax.data import Split, train_batches\n"
-        "split = Split(('a',), np.zeros(1, np.int32), lambda i: np.zeros((len(i), 2, 2, 3), np.uint8))\n"
+        "import numpy as np; from ftjax.data import image_split, train_batches\n"
+        "split = image_split(('a',), np.zeros(1, np.int32), lambda i: np.zeros((len(i), 2, 2, 3), np.uint8))\n"
         "stream = train_batches(split, 2, 0, 0, 10**6, 4); next(stream)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
@@ -107,7 +107,7 @@ def test_an_error_behind_a_batch_reaches_the_reader(workers):
     def images(indices):
         raise DataError("cats/1.png: damaged")
 
-    split = Split(("cats/1.png",), np.zeros(1, np.int32), images)
+    split = image_split(("cats/1.png",), np.zeros(1, np.int32), images)
     with pytest.raises(DataError, match=r"cats/1\.png: damaged"):
         next(train_batches(split, 2, 0, 0, 10, workers))
 
@@ -123,7 +123,7 @@ def test_stalled_sample(workers):
         return np.zeros((4, 4, 3), np.uint8)
 
     rows = Rows("/mnt/gone", tuple(f"cats/{row}.png" for row in range(5)), np.zeros(5, np.int32), ("train",) * 5, ("cats",), read)
-    split = Split(rows.ids, rows.labels, OnDemand(rows, ImageFormat((4, 4)), 1000, np.arange(5), patience=0.3))
+    split = image_split(rows.ids, rows.labels, OnDemand(rows, ImageFormat((4, 4)), 1000, np.arange(5), patience=0.3))
     with pytest.raises(DataError, match=r"/mnt/gone: no image could be read for 0\.3 s; waiting for cats/3\.png\. Is the disk or network mount alive\?"):
         list(train_batches(split, 5, 0, 0, 3, workers))
     never.set()

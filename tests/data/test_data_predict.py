@@ -25,7 +25,7 @@ def test_a_file_is_read_whatever_its_suffix(tree):
     root = tree({"photo": 1})
     ids, split = read_images(str(root / "photo"), SMALL)
     assert ids == (str(root / "photo"),)
-    assert split.images(np.array([0])).shape == (1, 8, 8, 3)
+    assert split.fields(np.array([0]))["image"].shape == (1, 8, 8, 3)
 
 
 def test_several_paths_are_read_together(tree):
@@ -38,8 +38,8 @@ def test_pixels_equal_those_of_the_collected_test_images(tree):
     root = tree({f"{name}/{row}.png": 10 * label + row for label, name in enumerate("ab") for row in range(5)})
     test = collect(DataConfig(source="image_folder", path=str(root)), SMALL, 0).splits["test"]
     ids, split = read_images(root, SMALL, cache_megabytes=0)
-    found = split.images(np.array([ids.index(name) for name in test.ids]))
-    np.testing.assert_array_equal(found, test.images(np.arange(len(test))))
+    found = split.fields(np.array([ids.index(name) for name in test.ids]))["image"]
+    np.testing.assert_array_equal(found, test.fields(np.arange(len(test)))["image"])
 
 
 def test_bad_files_follow_the_policy(tree):

@@ -63,7 +63,11 @@ def test_digits_come_back_without_tensorflow(digits):
     image = ImageFormat((16, 16))
     stored, direct = (collect(settings, image, 0) for settings in (config(digits), DataConfig()))
     content = [
-        sorted((int(label), pixels.tobytes()) for split in dataset.splits.values() for label, pixels in zip(split.labels, split.images(np.arange(len(split)))))
+        sorted(
+            (int(label), pixels.tobytes())
+            for split in dataset.splits.values()
+            for label, pixels in zip(split.labels, split.fields(np.arange(len(split)))["image"])
+        )
         for dataset in (stored, direct)
     ]
     assert content[0] == content[1]

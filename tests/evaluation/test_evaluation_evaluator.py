@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ftjax.data import image_split
 from ftjax.errors import DataError
-from ftjax.evaluation import Evaluator, Records
+from ftjax.evaluation import Evaluator, Records, measures_of
 from ftjax.evaluation.evaluator import pad
+from ftjax.tasks import Classification
 
 CLASSES = 3
 
@@ -48,13 +50,15 @@ def assert_same(one: Records, other: Records) -> None:
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-6)
 
 
-SHARED = Evaluator(predict, batch_size=16)
+MEASURES = measures_of(Classification(("a", "b", "c")))
+SPLIT = image_split((), np.zeros(0, np.int32), lambda rows: np.zeros((len(rows), 2, 2, 3), np.uint8))
+SHARED = Evaluator(predict, MEASURES, batch_size=16)
 
 
 @settings(deadline=None, max_examples=25)
 @given(rows=st.sampled_from([1, 2, 15, 16, 17, 31, 32, 33, 70]), padded=st.booleans())
 def test_every_example_counts_once_whatever_the_last_batch(rows, padded):
-    found = SHARED.run(params(), EXTRA, iter(batches_of(rows, 16, padded=padded)), logits=True)
+    found = SHARED.run(params(), EXTRA, iter(batches_of(rows, 16, padded=padded)), SPLIT, logits=True)
     assert found.id.tolist() == list(range(rows))
     assert np.all(found.weight == 1)
     everything = batches_of(rows, rows)[0]
@@ -70,26 +74,26 @@ def test_one_compilation_serves_every_split_and_the_request_for_logits():
         traces.append(batch["image"].shape)
         return predict(params, extra, batch)
 
-    evaluator = Evaluator(counted, batch_size=8)
-    evaluator.run(params(), EXTRA, batches_of(20, 8))
-    evaluator.run(params(2), EXTRA, batches_of(3, 8, padded=False), logits=True)
-    evaluator.run(params(), EXTRA, batches_of(8, 4, padded=False))
+    evaluator = Evaluator(counted, MEASURES, batch_size=8)
+    evaluator.run(params(), EXTRA, batches_of(20, 8), SPLIT)
+    evaluator.run(params(2), EXTRA, batches_of(3, 8, padded=False), SPLIT, logits=True)
+    evaluator.run(params(), EXTRA, batches_of(8, 4, padded=False), SPLIT)
     assert traces == [(8, 2, 2, 3)]
 
 
 def test_logits_come_only_on_request():
-    evaluator = Evaluator(predict, batch_size=8)
-    assert evaluator.run(params(), EXTRA, batches_of(9, 8)).logits is None
-    assert evaluator.run(params(), EXTRA, batches_of(9, 8), logits=True).logits.shape == (9, CLASSES)
+    evaluator = Evaluator(predict, MEASURES, batch_size=8)
+    assert evaluator.run(params(), EXTRA, batches_of(9, 8), SPLIT).logits is None
+    assert evaluator.run(params(), EXTRA, batches_of(9, 8), SPLIT, logits=True).logits.shape == (9, CLASSES)
 
 
 def test_eight_devices_find_what_one_finds():
     mesh = Mesh(np.array(jax.devices()).reshape(8), ("data",))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     everywhere = jax.device_put((params(), EXTRA), NamedSharding(mesh, PartitionSpec()))
-    evaluator = Evaluator(predict, batch_size=16, put=lambda batch: jax.device_put(batch, sharding))
-    sharded = evaluator.run(*everywhere, batches_of(45, 10, padded=False), logits=True)
-    single = Evaluator(predict, batch_size=10).run(params(), EXTRA, batches_of(45, 10), logits=True)
+    evaluator = Evaluator(predict, MEASURES, batch_size=16, put=lambda batch: jax.device_put(batch, sharding))
+    sharded = evaluator.run(*everywhere, batches_of(45, 10, padded=False), SPLIT, logits=True)
+    single = Evaluator(predict, MEASURES, batch_size=10).run(params(), EXTRA, batches_of(45, 10), SPLIT, logits=True)
     assert_same(sharded, single)
     np.testing.assert_allclose(sharded.logits, single.logits, rtol=1e-5, atol=1e-6)
 
@@ -105,7 +109,7 @@ def test_batches_are_queued_before_the_first_result_is_read(monkeypatch):
             order.append("queued")
             yield batch
 
-    Evaluator(predict, batch_size=4).run(params(), EXTRA, watched())
+    Evaluator(predict, MEASURES, batch_size=4).run(params(), EXTRA, watched(), SPLIT)
     assert order[:5] == ["queued"] * 5
     assert order.count("read") == 7
     assert order.index("read") < len(order) - 7, "old batches are read while new ones come, so memory is bounded"
@@ -115,17 +119,17 @@ def test_an_example_that_comes_twice_is_named():
     batches = batches_of(6, 4)
     batches[1]["id"] = np.array([4, 2, 0, 0], np.int32)
     with pytest.raises(DataError, match=r"^example 2 was evaluated 2 times; every example must count once$"):
-        Evaluator(predict, batch_size=4).run(params(), EXTRA, batches)
+        Evaluator(predict, MEASURES, batch_size=4).run(params(), EXTRA, batches, SPLIT)
 
 
 def test_a_batch_that_is_too_long_is_refused():
     with pytest.raises(DataError, match=r"^a batch of 6 examples does not fit evaluation\.batch_size 4$"):
-        Evaluator(predict, batch_size=4).run(params(), EXTRA, batches_of(6, 6))
+        Evaluator(predict, MEASURES, batch_size=4).run(params(), EXTRA, batches_of(6, 6), SPLIT)
 
 
 def test_no_batch_is_an_error():
     with pytest.raises(DataError, match=r"^no records to concatenate"):
-        Evaluator(predict, batch_size=4).run(params(), EXTRA, iter(()))
+        Evaluator(predict, MEASURES, batch_size=4).run(params(), EXTRA, iter(()), SPLIT)
 
 
 def test_padding_rows_have_weight_zero_and_every_array_has_them():

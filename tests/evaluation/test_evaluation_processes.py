@@ -23,7 +23,9 @@ if processes > 1:
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ftjax.evaluation import Evaluator, write_records
+from ftjax.data import image_split
+from ftjax.evaluation import Evaluator, measures_of, write_records
+from ftjax.tasks import Classification
 
 sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
 def put(batch):
@@ -38,7 +40,9 @@ batches = [
      "weight": np.ones(len(label[start : start + 8]), np.float32)}
     for start in range(0, 21, 8)
 ]
-found = Evaluator(predict, batch_size=8, put=put).run(params, None, batches, logits=True)
+split = image_split(("",) * 21, label, lambda rows: image[rows])
+measures = measures_of(Classification(("a", "b", "c")))
+found = Evaluator(predict, measures, batch_size=8, put=put).run(params, None, batches, split, logits=True)
 write_records(folder / f"{processes}_{process}.npz", found)
 """
 

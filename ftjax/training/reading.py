@@ -1,0 +1,95 @@
+"""What differs between pictures and text before the plan stands: how the data are collected, and what lies between a row and the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+from ftjax import data
+from ftjax.config import TEXT_SOURCES, Config
+from ftjax.data import Dataset, ImageFormat
+from ftjax.data import text as text_data
+from ftjax.errors import ConfigError
+from ftjax.training.select import Selection
+from ftjax.training.stage import Preprocessing
+
+LONGEST = 256
+"""Tokens of an example where neither the configuration nor the model asks for fewer."""
+
+
+class Reader(Protocol):
+    """One modality's way from the files to the model."""
+
+    def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
+        """The three splits and the report."""
+        ...
+
+    def preprocessing(self, config: Config) -> Preprocessing:
+        """What lies between a row and the model; `config` has every open value filled."""
+        ...
+
+
+def reader(config: Config, selection: Selection) -> Reader:
+    """The reader for what the model reads.
+
+    Raises:
+      ConfigError: the data are of another kind than the model, or the task is one of texts.
+      DataError: there is no tokenizer with the model, or it does not fit.
+    """
+    text = config.data.source in TEXT_SOURCES
+    if text != (selection.reads == "text"):
+        allowed = ", ".join(map(repr, TEXT_SOURCES)) if selection.reads == "text" else "a source of pictures"
+        raise ConfigError(f"the model ({selection.family}) reads {selection.reads}, data.source={config.data.source!r} does not give it; allowed: {allowed}")
+    if not text and config.task.name != "classification":
+        raise ConfigError(f"task.name={config.task.name!r} is for texts; pictures are classified: task.name='classification'")
+    return _Texts.open(config, selection) if text else _Pictures(selection)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pictures:
+    selection: Selection
+
+    @property
+    def image(self) -> ImageFormat:
+        """How a file becomes an array."""
+        size, held = self.selection.image_size, self.selection.input
+        assert size is not None
+        assert held is not None
+        return ImageFormat(size=size, interpolation=held.interpolation, crop_fraction=held.crop_fraction)
+
+    def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
+        """Pictures, decoded once."""
+        return data.collect(config.data, self.image, config.seed, progress=progress)
+
+    def preprocessing(self, config: Config) -> Preprocessing:
+        """How images enter the model; it travels with the artefact."""
+        assert self.selection.input is not None
+        normalize = data.Normalize(self.selection.input.mean, self.selection.input.std)
+        return data.Preprocessing(image=self.image, normalize=normalize, augment=data.augmentations(config.augment))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Texts:
+    tokenizer: Any
+    max_length: int
+
+    @classmethod
+    def open(cls, config: Config, selection: Selection) -> _Texts:
+        """The tokenizer that came with the model."""
+        if selection.folder is None:
+            raise ConfigError(f"data.source={config.data.source!r} needs model.pretrained: a directory with a model and its tokenizer.json")
+        tokenizer = text_data.open_tokenizer(selection.folder, str(config.model.pretrained))
+        text_data.check_vocabulary(tokenizer, int(selection.options["vocabulary"]))
+        takes = int(selection.options["positions"]) - int(selection.options.get("position_offset", 0))
+        wanted = config.text.max_length or min(LONGEST, takes)
+        if wanted > takes:
+            raise ConfigError(f"text.max_length={wanted}: {config.model.pretrained} takes at most {takes} tokens")
+        return cls(tokenizer, wanted)
+
+    def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
+        """Texts, cut into tokens once."""
+        return text_data.collect_text(config.data, config.text, config.task, self.tokenizer, self.max_length, config.seed)
+
+    def preprocessing(self, config: Config) -> Preprocessing:
+        """How texts enter the model; it travels with the artefact."""
+        return text_data.TextPreprocessing(self.tokenizer, self.max_length, config.task.name)
