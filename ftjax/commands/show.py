@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from ftjax import reporting
 from ftjax.training.plan import Plan
@@ -26,11 +28,13 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
     config = plan.config
     view.start(
         [
-            f"{config.task.name}, method {config.method}: {plan.steps} steps of {plan.batch_size} examples on {plan.mesh.size} device(s)",
-            f"model {plan.model.spec.family}, {plan.model.spec.image_size[0]} x {plan.model.spec.image_size[1]} pixels, {config.model.precision}",
+            f"{config.task.name}, method {config.method}: {plan.steps} steps of {_batch(plan)} on {plan.mesh.size} device(s)",
+            f"model {plan.model.spec.family}, {_input(plan)}, {config.model.precision}",
         ]
     )
     view.table("data", ("split", "rows", "classes"), [(name, f"{len(split):,}", len(plan.dataset.classes)) for name, split in plan.dataset.splits.items()])
+    for line in _columns(plan.dataset.report.get("columns", {})):
+        view.message(line)
     if plan.load is not None:
         view.message(plan.load.summary())
     for line in plan.table.lines():
@@ -42,6 +46,23 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(f"batch statistics: {config.model.batch_statistics}")
     for warning in plan.warnings:
         view.message(f"warning: {warning}")
+
+
+def _batch(plan: Plan) -> str:
+    tokens = plan.config.train.batch_tokens
+    return f"{plan.batch_size} examples" if tokens is None else f"{tokens:,} tokens (about {plan.batch_size} examples)"
+
+
+def _input(plan: Plan) -> str:
+    """What one example looks like to the model."""
+    size, train = plan.model.spec.image_size, plan.dataset.splits["train"]
+    return f"{size[0]} x {size[1]} pixels" if size else f"texts padded to {', '.join(map(str, train.buckets))} tokens"
+
+
+def _columns(columns: Mapping[str, Any]) -> list[str]:
+    """Which columns were taken for what, and why: a guess must be seen before it trains."""
+    bound = {role: entry for role, entry in columns.items() if isinstance(entry, Mapping) and "column" in entry}
+    return [f"{role}: column {entry['column']!r} ({entry['origin']}: {entry['why']})" for role, entry in bound.items()]
 
 
 def getattr_path(config: object, key: str) -> object:

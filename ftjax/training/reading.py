@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Protocol
 
-from ftjax import data
+from ftjax import data, models
 from ftjax.config import TEXT_SOURCES, Config
 from ftjax.data import Dataset, ImageFormat
 from ftjax.data import text as text_data
@@ -80,7 +80,7 @@ class _Texts:
             raise ConfigError(f"data.source={config.data.source!r} needs model.pretrained: a directory with a model and its tokenizer.json")
         tokenizer = text_data.open_tokenizer(selection.folder, str(config.model.pretrained))
         text_data.check_vocabulary(tokenizer, int(selection.options["vocabulary"]))
-        takes = int(selection.options["positions"]) - int(selection.options.get("position_offset", 0))
+        takes = models.build(selection.spec(int(selection.options["width"]))).longest or LONGEST
         wanted = config.text.max_length or min(LONGEST, takes)
         if wanted > takes:
             raise ConfigError(f"text.max_length={wanted}: {config.model.pretrained} takes at most {takes} tokens")
