@@ -16,6 +16,7 @@ from typing import Any
 from ftjax.files import read_json, write_text
 from ftjax.reporting import findings, plan_tables, texts, wording
 from ftjax.reporting.record import Run, listing, main_metric, mapping, read_run
+from ftjax.reporting.sections import data_name
 
 PIPELINES = {
     "classification": "text-classification",
@@ -222,7 +223,7 @@ def card(
     settings = run.settings
     source = mapping(settings.get("model")).get("pretrained") or load.get("source")
     model = mapping(settings.get("model")).get("name") or mapping(spec).get("family") or "model"
-    dataset = PurePath(str(mapping(settings.get("data")).get("name") or mapping(settings.get("data")).get("path") or data.get("source") or "unnamed data")).name
+    dataset = data_name(run)
     versions = [f"{escape(name)} {escape(version)}" for name, version in mapping(result.get("versions")).items()]
     sections = [
         (f"{escape(model)} fine-tuned on {escape(dataset)}", "\n\n".join(filter(None, [escape(result.get("verdict") or ""), _spec(spec)]))),

@@ -20,8 +20,10 @@ MOST_CLASSES = 120
 """A matrix of more classes is not drawn: nobody could find a cell in it."""
 COUNTED_CLASSES = 20
 FITTING_CLASSES = 40
-WIDE, CELL, SMALL = 620.0, 11.5, 5.2
-"""Width of a matrix that fits; side of a cell and average width of a letter in one that grows. In the units of the page's pixels."""
+WIDE, WHOLE, SMALL = 620.0, 1060.0, 5.0
+"""Width of a matrix that fits beside a table; width of a whole card; average width of a letter in a matrix that grows. In the page's pixels."""
+SMALLEST, LARGEST = 9.5, 11.5
+"""Side of a cell in a matrix that grows: its names must not touch."""
 
 
 def as_matrix(value: Any) -> np.ndarray | None:
@@ -77,7 +79,7 @@ def draw(matrix: np.ndarray, classes: Sequence[str]) -> Markup:
     left = 30 + letter * longest
     slanted = large or longest > 4
     top = 26 + (letter * (0.98 if large else 0.78) * longest if slanted else 12)
-    size = CELL if large else (WIDE - left) / total
+    size = min(LARGEST, max(SMALLEST, (WHOLE - left) / total)) if large else (WIDE - left) / total
     drawn = [tag("rect", x=left, y=top, width=size * total, height=size * total, class_="plate", rx=3)]
     for row, column in np.argwhere(matrix > 0):
         drawn += _cell(matrix, full, int(row), int(column), (left + column * size, top + row * size), size)

@@ -57,6 +57,7 @@ def _card(item: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """A card. Values without a class are numbers, and are never just right or wrong."""
     numeric = wording.is_number(item.get("prediction")) and not classes
     label, prediction = (wording.number(item.get(key)) if numeric else class_name(item.get(key), classes) for key in ("label", "prediction"))
+    off = f"off by {wording.number(item['prediction'] - item['label'])}" if numeric and wording.is_number(item.get("label")) else ""
     parts = [{"name": NAMES[name], **found} for name in NAMES if (found := texts.excerpt(item, name))]
     return {
         "prediction": prediction,
@@ -64,7 +65,7 @@ def _card(item: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
         "right": not numeric and label == prediction,
         "wrong": not numeric and label != prediction,
         "confidence": wording.percent(item.get("confidence"), 0) if wording.is_number(item.get("confidence")) else "",
-        "note": wording.printable(item.get("note") or ""),
+        "note": wording.printable(item.get("note") or off),
         "id": wording.printable(item.get("id", "")),
         "parts": parts,
     }

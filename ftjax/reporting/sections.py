@@ -38,7 +38,10 @@ def model_name(run: Run) -> str:
 def data_name(run: Run) -> str:
     """The data set's name, or its folder's."""
     data = mapping(run.settings.get("data"))
-    named = data.get("name") or data.get("path") or data.get("source") or run.data.get("source")
+    path = PurePath(str(data.get("path") or ""))
+    # A file of training rows is called train.csv everywhere; its folder says of what.
+    folder = path.parent.name if path.suffix and path.stem.lower() in ("train", "training", "data") else ""
+    named = data.get("name") or folder or data.get("path") or data.get("source") or run.data.get("source")
     return _name_of(named) if named else "unnamed data"
 
 

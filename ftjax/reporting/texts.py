@@ -40,7 +40,7 @@ def cut(text: str, most: int) -> str:
     end = most
     while end > 0 and (unicodedata.combining(text[end]) or text[end] in JOINERS or text[end - 1] in JOINERS):
         end -= 1
-    space = max(text.rfind(" ", end - 20, end), text.rfind("\n", end - 20, end))
+    space = max(text.rfind(letter, max(0, end - 20), end) for letter in " \n")
     return text[: space if space > 0 else end].rstrip()
 
 

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -165,12 +166,18 @@ def coefficients_json() -> dict[str, Any]:
     return {"rows": rows, "groups": GROUPS, "parameters": {"total": total, "live": live}, "phases": phases}
 
 
-def write_metrics(folder: Path) -> None:
-    """A loss that falls, a validation accuracy with a best step before the last, travel that grows with depth from each group's phase on, source examples that
-    are forgotten, and one step that was not finite."""
+def write_metrics(folder: Path, ends: Mapping[str, float] | None = None) -> None:
+    """A loss that falls, a validation metric with a best step before the last, travel that grows with depth from each group's phase on, source examples that
+    are forgotten, and one step that was not finite.
+
+    Args:
+      folder: the run directory.
+      ends: validation metric -> its value at the end; None: an accuracy, and the source examples of pictures.
+    """
     noise = np.random.default_rng(0)
     with MetricsWriter(folder) as log:
-        log.write(0, "source", source_at(0.0))
+        if ends is None:
+            log.write(0, "source", source_at(0.0))
         for step in range(10, STEPS + 1, 10):
             done = step / STEPS
             loss = 0.08 + 2.2 * math.exp(-7 * done) + 0.06 * float(noise.random())
@@ -202,11 +209,12 @@ def write_metrics(folder: Path) -> None:
                     step,
                     "validation",
                     {
-                        "accuracy": 0.955 - 0.5 * math.exp(-8 * done) - (0.008 if step > 400 else 0),
+                        **{name: end - 0.5 * math.exp(-8 * done) - (0.008 if step > 400 else 0) for name, end in (ends or {"accuracy": 0.955}).items()},
                         "loss": 0.19 + 1.9 * math.exp(-7 * done) + (0.02 if step > 400 else 0),
                     },
                 )
-                log.write(step, "source", source_at(max(0.0, done - BORDER / STEPS)))
+                if ends is None:
+                    log.write(step, "source", source_at(max(0.0, done - BORDER / STEPS)))
 
 
 def source_at(done: float) -> dict[str, float]:
