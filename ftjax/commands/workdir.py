@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
-import io
 import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from PIL import Image
 
 import ftjax
 from ftjax import configuration, evaluation, files
+from ftjax.commands.shown import shown
 from ftjax.config import Config
 from ftjax.errors import CheckpointError, ConfigError, DataError, WeightsError
 from ftjax.evaluation import Records
@@ -190,15 +187,5 @@ def _example(plan: Plan, records: Records, row: int) -> dict[str, Any]:
         "label": classes[int(records.label[row])],
         "prediction": classes[prediction] if prediction >= 0 else None,
         "confidence": float(records.confidence[row]),
-        "image": _thumbnail(split.images(np.array([index]))[0]),
+        **shown(split.show(index)),
     }
-
-
-def _thumbnail(image: np.ndarray, pixels: int = 112) -> str:
-    """A JPEG of at most `pixels` on a side, as a data URL; small images are enlarged without blur."""
-    picture = Image.fromarray(image)
-    scale = pixels / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    buffer = io.BytesIO()
-    picture.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,57 @@
+"""Examples of a split as evaluation/test.json keeps them: small pictures, texts that are shortened with their length said, nothing that JSON cannot hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+LETTERS = 2_000
+"""Of a text; the page shows fewer."""
+CONTEXT_LETTERS = 50_000
+"""Of the text that a question is about: the answer may stand anywhere in it."""
+WORDS = 1_000
+NOT_SHOWN = ("id", "offsets", "tags", "answers")
+"""What `Split.show` says for the measures, or what stands in the example under another name."""
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Split.show` gives of a row, as JSON.
+
+    A picture becomes a thumbnail. A text of more than `LETTERS` letters is cut, and `<name>_characters` says how long it is; so is a list of more than `WORDS`
+    words, with `<name>_total`.
+    """
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in NOT_SHOWN:
+            continue
+        if isinstance(value, np.ndarray):
+            found[name] = thumbnail(value)
+        elif isinstance(value, str):
+            most = CONTEXT_LETTERS if name == "context" else LETTERS
+            found |= {name: encodable(value[:most])} | ({f"{name}_characters": len(value)} if len(value) > most else {})
+        elif isinstance(value, list):
+            words = [encodable(str(word)[:LETTERS]) for word in value[:WORDS]]
+            found |= {name: words} | ({f"{name}_total": len(value)} if len(value) > WORDS else {})
+        else:
+            found[name] = value
+    return found
+
+
+def encodable(text: str) -> str:
+    """`text` with halves of surrogate pairs, which UTF-8 has no bytes for, written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def thumbnail(image: np.ndarray, pixels: int = 112) -> str:
+    """A JPEG of at most `pixels` on a side, as a data URL; small images are enlarged without blur."""
+    picture = Image.fromarray(image)
+    scale = pixels / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
