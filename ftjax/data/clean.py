@@ -1,4 +1,4 @@
-"""Exact copies: images whose decoded pixels are equal, within a split and across splits, and what is done about them.
+"""Exact copies: images whose decoded pixels are equal (texts: up to white space), within a split and across splits, and what is done about them.
 
 A copy of a test image in the training data makes the test easier than the world. "drop" keeps test over validation over train, so a test set never shrinks.
 """
@@ -21,7 +21,7 @@ def clean(rows: Rows, hashes: Sequence[bytes | None], members: Members, policy: 
     """Find exact copies and treat them by `policy`.
 
     "report" changes nothing. "error" refuses copies across splits. "drop" removes, of copies across splits, those outside of the highest split
-    (test, then validation, then train) whatever their label; training images that are copies of each other with *different* labels are all dropped, for
+    (test, then validation, then train) whatever their label; training rows that are copies of each other with *different* labels are all dropped, for
     none can be trusted. Copies with one label within one split stay.
 
     Returns:
@@ -34,7 +34,7 @@ def clean(rows: Rows, hashes: Sequence[bytes | None], members: Members, policy: 
     across = [group for group in groups if len({split for split, _ in group}) > 1]
     if policy == "error" and across:
         shown = "\n".join("  " + " = ".join(f"{rows.ids[row]} ({split})" for split, row in group) for group in across)
-        raise DataError(f"{rows.where}: {len(across)} images are in more than one split:\n{shown}\nRemove the copies, or set data.duplicates='drop'.")
+        raise DataError(f"{rows.where}: {len(across)} {rows.noun} are in more than one split:\n{shown}\nRemove the copies, or set data.duplicates='drop'.")
     dropped = sorted({row for group in groups for row in _unwanted(rows, group)}) if policy == "drop" else []
     kept = {split: here[~np.isin(here, dropped)] for split, here in members.items()}
     report = {
@@ -48,7 +48,7 @@ def clean(rows: Rows, hashes: Sequence[bytes | None], members: Members, policy: 
 
 
 def _groups(hashes: Sequence[bytes | None], members: Members) -> list[list[tuple[str, int]]]:
-    """(split, row) of all images that have a copy, by content, in order of their first row."""
+    """(split, row) of all rows that have a copy, by content, in order of their first row."""
     found: dict[bytes | None, list[tuple[str, int]]] = collections.defaultdict(list)
     for split in SPLITS:
         for row in members.get(split, ()):

@@ -42,6 +42,7 @@ def complete_splits(rows: Rows, hashes: Sequence[bytes | None], members: Members
             seed=seed,
             purpose=split,
             leave=len(missing) - position,
+            noun=rows.noun,
         )
         members[split], members["train"] = pool[taken], pool[~taken]
         origins[split] = f"{fractions[split]:.1%} of the training rows, by class and a hash of the id"
@@ -51,7 +52,15 @@ def complete_splits(rows: Rows, hashes: Sequence[bytes | None], members: Members
 
 
 def take(
-    ids: Sequence[str], classes: Sequence[str], copies: Sequence[bytes | None], fraction: float, *, seed: int, purpose: str, leave: int = 1
+    ids: Sequence[str],
+    classes: Sequence[str],
+    copies: Sequence[bytes | None],
+    fraction: float,
+    *,
+    seed: int,
+    purpose: str,
+    leave: int = 1,
+    noun: str = "images",
 ) -> Bool[np.ndarray, " rows"]:
     """Which rows go to the new split: of a class with n rows, `fraction * n` rounded, at least 1, while `leave` different images stay.
 
@@ -63,6 +72,7 @@ def take(
       seed: of the run.
       purpose: the split's name; other purposes choose independently.
       leave: different images of each class that must stay.
+      noun: what the rows are called in messages.
 
     Raises:
       DataError: a class has fewer than `leave + 1` different images.
@@ -75,8 +85,8 @@ def take(
         groups = _groups(by_class[name], ids, copies, seed, purpose)
         if len(groups) <= leave:
             raise DataError(
-                f"class {name!r} has {len(groups)} different images, too few to split {purpose} off ({leave + 1} are needed); "
-                f"add images or bring the splits as folders"
+                f"class {name!r} has {len(groups)} different {noun}, too few to split {purpose} off ({leave + 1} are needed); "
+                f"add {noun} or bring the splits as {'folders' if noun == 'images' else 'files'}"
             )
         taken[_choose(groups, fraction, leave)] = True
     return taken

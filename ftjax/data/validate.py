@@ -39,7 +39,7 @@ def check_rows(rows: Rows) -> None:
       DataError: no rows, or fewer than two classes.
     """
     if not len(rows):
-        raise DataError(f"{rows.where} holds no images")
+        raise DataError(f"{rows.where} holds no {rows.noun}")
     if len(rows.classes) < 2:
         raise DataError(f"{rows.where} has one class only ({rows.classes[0]!r}): there is nothing to tell apart")
 

@@ -20,7 +20,7 @@ _CANDIDATES = ("\t", ",", ";", "|")
 _LOOK = 200
 """Rows at which detection looks."""
 _NAME = re.compile(r"[^\W\d][\w.\-/]*(?: [\w.\-/]+){0,2}")
-_SHOWN = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "|", " ": "space", None: "none"}
+_SHOWN = {"\t": "tab", ",": "comma", ";": "semicolon"}
 
 Lines = list[tuple[int, list[str]]]
 """(line where it begins, its fields) of each row."""
@@ -63,7 +63,7 @@ def read_delimited(text: str, where: str, config: TextConfig, kind: str | None) 
     good = [(line, fields) for line, fields in body if len(fields) == width]
     expected = f"{width} ({', '.join(columns)})" if header else str(width)
     rejected = tuple((line, f"{len(fields)} fields, not {expected}") for line, fields in body if len(fields) != width)
-    facts = {"format": kind or "text", "delimiter": _SHOWN.get(delimiter, delimiter), "header": header}
+    facts = {"format": kind or "text", "delimiter": delimiter, "header": header}
     return Found(columns, [fields for _, fields in good], [line for line, _ in good], facts, warnings, rejected)
 
 
@@ -119,7 +119,9 @@ def _unbalanced(text: str, where: str, delimiter: str, error: str) -> tuple[Line
     lines = list(_plain(text, where, delimiter))
     if delimiter == "\t" or len({len(fields) for _, fields in lines}) == 1:
         return lines, (f"{where}: quotes are not balanced; they were read as ordinary characters",)
-    raise DataError(f"{where}: quotes are not balanced: {error}; put a text with quotes or {_SHOWN.get(delimiter, delimiter)}s into quotes, and write its own quotes twice")
+    raise DataError(
+        f"{where}: quotes are not balanced: {error}; put a text with quotes or {_SHOWN.get(delimiter, delimiter)}s into quotes, and write its own quotes twice"
+    )
 
 
 def _plain(text: str, where: str, delimiter: str, most: int = -1) -> Iterator[tuple[int, list[str]]]:

@@ -115,7 +115,7 @@ def _json_lines(text: str, where: str) -> list[tuple[int, Mapping[str, Any]]]:
 
 def _object(value: Any, where: str, place: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{where}: {place} is {json.dumps(value)[:60]}, not an object with named fields such as {{\"text\": ..., \"label\": ...}}")
+        raise DataError(f'{where}: {place} is {json.dumps(value)[:60]}, not an object with named fields such as {{"text": ..., "label": ...}}')
     return value
 
 

@@ -193,7 +193,9 @@ def check_vocabulary(tokenizer: Tokenizer, rows: int) -> None:
     """
     belongs = "the tokenizer belongs to another model"
     if tokenizer.size > rows:
-        raise WeightsError(f"{tokenizer.where} has ids up to {tokenizer.size - 1}, the model's embedding only {rows} rows: {belongs}, or tokens were added to it")
+        raise WeightsError(
+            f"{tokenizer.where} has ids up to {tokenizer.size - 1}, the model's embedding only {rows} rows: {belongs}, or tokens were added to it"
+        )
     if rows > tokenizer.size * _SLACK[0] + _SLACK[1]:
         raise WeightsError(f"{tokenizer.where} knows {tokenizer.size} tokens, the model's embedding has {rows} rows: {belongs}")
 

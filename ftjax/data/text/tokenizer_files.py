@@ -38,7 +38,8 @@ def read_definition(folder: Path, where: str) -> tuple[str, Path]:
         return _byte_level(folder / "vocab.json", folder / "merges.txt").to_str(), folder / "vocab.json"
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) if folder.is_dir() else "nothing"
     raise WeightsError(
-        f"{where} has no tokenizer: allowed are tokenizer.json, vocab.txt (WordPiece) and vocab.json with merges.txt (byte-level BPE); it holds {found or 'nothing'}"
+        f"{where} has no tokenizer: allowed are tokenizer.json, vocab.txt (WordPiece) and vocab.json with merges.txt (byte-level BPE); "
+        f"it holds {found or 'nothing'}"
     )
 
 

@@ -1,0 +1,58 @@
+"""What data.json says of every data set, pictures or texts: rows per class, balance, and what a person should know before believing any figure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ftjax.data.dataset import Rows
+
+_IMBALANCED = 10.0
+
+
+def per_class(rows: Rows, members: np.ndarray) -> dict[str, int]:
+    """How many of these rows each class has."""
+    counts = np.bincount(rows.labels[members], minlength=len(rows.classes))
+    return {name: int(count) for name, count in zip(rows.classes, counts)}
+
+
+def balance(rows: Rows, train: np.ndarray) -> dict[str, Any]:
+    """The most frequent training class, and how much more frequent it is than the rarest."""
+    counts = np.bincount(rows.labels[train], minlength=len(rows.classes))
+    largest = int(counts.argmax())
+    return {
+        "majority": {"class": rows.classes[largest], "share": float(counts[largest] / counts.sum())},
+        "imbalance_ratio": float(counts[largest] / counts.min()),
+    }
+
+
+def warnings_of(report: dict[str, Any], noun: str = "images") -> list[str]:
+    """What a person should know before believing any figure."""
+    duplicates, found = report["duplicates"], []
+    if report.get("imbalance_ratio", 1.0) > _IMBALANCED:
+        majority = report["majority"]
+        found.append(
+            f"classes are imbalanced {report['imbalance_ratio']:.1f} to 1: always saying {majority['class']!r} is right for {majority['share']:.1%} of the "
+            f"training rows; look at balanced accuracy"
+        )
+    if duplicates["across"]:
+        done = "the copies outside of the higher split were dropped" if duplicates["policy"] == "drop" else "they were left in, so the test is too easy"
+        found.append(f"{len(duplicates['across'])} {noun} are in more than one split; {done}")
+    if duplicates["conflicting"]:
+        done = "those in train were dropped" if duplicates["policy"] == "drop" else "they were left in"
+        found.append(f"{len(duplicates['conflicting'])} {noun} are there with different labels; {done}")
+    if report["rejected"]:
+        found.append(f"{len(report['rejected'])} unreadable {noun} were skipped")
+    if report["ignored"]:
+        found.append(f"{len(report['ignored'])} other files were ignored")
+    if report.get("conversions", {}).get("16-bit"):
+        found.append(f"{report['conversions']['16-bit']} images have 16 bits a channel; only the upper 8 are used")
+    for split in ("validation", "test"):
+        missing = [name for name, count in report["splits"][split]["per_class"].items() if not count]
+        if missing:
+            found.append(f"{split} has no example of {', '.join(map(repr, missing))}")
+    if report["sampling"]["short"]:
+        wanted = report["sampling"]["labels_per_class"]
+        found.append(f"fewer than {wanted} training examples (all were kept) of {', '.join(map(repr, report['sampling']['short']))}")
+    return found

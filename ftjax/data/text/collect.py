@@ -1,0 +1,271 @@
+"""The story of the texts: files -> columns -> examples -> clean -> split -> sample -> tokens -> buckets, and the report of all that happened (data.json)."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from ftjax.config import DataConfig, TaskConfig, TextConfig
+from ftjax.data.clean import clean
+from ftjax.data.dataset import SPLITS, Dataset, Members, Rows
+from ftjax.data.order import fingerprint
+from ftjax.data.report import balance, per_class, warnings_of
+from ftjax.data.sample import sample
+from ftjax.data.split import complete_splits
+from ftjax.data.text.bucketed import choose_buckets
+from ftjax.data.text.examples import Examples, read_examples
+from ftjax.data.text.sources import read_tables
+from ftjax.data.text.splits import Encoded, encode_rows, normalised
+from ftjax.data.text.tokenizer import Tokenizer
+from ftjax.data.validate import check_rows, check_settings, check_splits
+from ftjax.errors import ConfigError, DataError, did_you_mean
+
+_SOURCES = {"token_classification": ("conll", "table"), "question_answering": ("squad",)}
+_UNKNOWN, _MISFIT, _CUT = 0.05, 0.25, 0.05
+"""Shares above which a report warns: unknown tokens; tokens that are unknown or crumbs of words; texts that are cut."""
+_ALONE = 20
+"""Rows of the smallest stratum that is split by itself, where strata are not classes."""
+_BINS = 5
+"""Strata of a regression's targets."""
+
+
+def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer: Tokenizer, max_length: int, seed: int) -> Dataset:
+    """Read, check, clean, split, sample and encode a data set of texts.
+
+    Args:
+      data: where the files are and how their rows are treated.
+      text: columns, format and buckets.
+      task: what is predicted.
+      tokenizer: the model's.
+      max_length: tokens of an example, special ones included.
+      seed: decides splits and sampling, together with the ids.
+
+    Raises:
+      ConfigError: a setting is out of range or does not fit the task.
+      DataError: the data cannot be used; the message says what, where and what would do.
+    """
+    _check(data, text, task)
+    examples = read_examples(read_tables(data, text), data, text, task.name)
+    classes = _classes(examples, task.name)
+    rows = _rows(examples, classes, task.name)
+    check_rows(rows) if task.name == "classification" else _check_filled(examples)
+    contents, contexts = _hashes(examples, task.name)
+    members, duplicates = clean(_labelled(rows, examples, task.name), contents, _given(examples), data.duplicates)
+    members, origins = complete_splits(_strata(rows, examples, task.name), contexts, members, data, seed)
+    check_splits(rows, members)
+    members, sampling = sample(rows, members, data.labels_per_class, seed)
+    encoded = {name: encode_rows(examples, members[name], task.name, classes, tokenizer, max_length=max_length, stride=text.stride) for name in SPLITS}
+    buckets = choose_buckets(np.concatenate([part.lengths for part in encoded.values()]), text.buckets)
+    report = {
+        **_facts(data, examples, classes, contents, seed),
+        "splits": {
+            name: {"rows": len(members[name]), "per_class": _counts(rows, examples, members[name], task.name, classes), "origin": origins[name]}
+            for name in SPLITS
+        },
+        "duplicates": duplicates,
+        "sampling": sampling,
+        **(balance(rows, members["train"]) if task.name == "classification" else {}),
+        "tokens": _tokens(encoded, buckets, tokenizer, max_length),
+    }
+    misfit = tokenizer.misfit([_plain(examples, row) for row in members["train"]])
+    warnings = [*warnings_of(report, rows.noun), *examples.warnings, *_warnings(report["tokens"], report["splits"], misfit, max_length)]
+    splits = {name: part.split(buckets, tokenizer.pad) for name, part in encoded.items()}
+    return Dataset(splits, classes, {**report, "warnings": warnings})
+
+
+def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
+    """Settings that types alone cannot rule out.
+
+    Raises:
+      ConfigError: one of them.
+    """
+    check_settings(data)
+    allowed = _SOURCES.get(task.name, ("table",))
+    if data.source not in allowed:
+        raise ConfigError(f"data.source={data.source!r} does not go with task.name={task.name!r}: {did_you_mean(data.source, allowed)}")
+    if text.buckets < 1:
+        raise ConfigError(f"text.buckets={text.buckets}: allowed is 1 or more")
+    if data.labels_per_class is not None and task.name != "classification":
+        raise ConfigError(f"data.labels_per_class={data.labels_per_class}: only classification has one class for each row, {task.name} has not; leave it open")
+
+
+def _check_filled(examples: Examples) -> None:
+    if not len(examples):
+        raise DataError(f"{examples.where} holds no texts")
+
+
+def _classes(examples: Examples, task: str) -> tuple[str, ...]:
+    """Names of the classes, labels or tags: numbers in their order, names in that of the alphabet, tags with O first.
+
+    Raises:
+      DataError: there are too many for a label, or too few.
+    """
+    if task == "classification":
+        found = set(examples.labels)
+        if len(found) > 50 and 2 * len(found) > len(examples):
+            what = f"the label (column {examples.facts['columns']['label']['column']!r}) has {len(found)} values in {len(examples)} rows"
+            raise DataError(f"{examples.where}: {what}; is it another column, or task.name='regression'?")
+        return tuple(sorted(found, key=_order))
+    if task == "multi_label":
+        found = {name for names in examples.labels for name in names}
+        if len(found) < 2:
+            hint = "say text.label_separator" if len(found) == 1 else "say text.label"
+            raise DataError(f"{examples.where}: multi_label needs at least two labels; found {', '.join(map(repr, sorted(found))) or 'none'}: {hint}")
+        return tuple(sorted(found, key=_order))
+    if task == "token_classification":
+        kinds = sorted({tag[2:] for tags in examples.labels for tag in tags if tag != "O"})
+        if not kinds:
+            raise DataError(f"{examples.where}: every tag is 'O': there is nothing to find")
+        return ("O", *(f"{prefix}-{kind}" for kind in kinds for prefix in "BI"))
+    return ()
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    return (0, int(name), name) if name.lstrip("-").isdecimal() and name.isascii() and len(name) < 19 else (1, 0, name)
+
+
+def _rows(examples: Examples, classes: tuple[str, ...], task: str) -> Rows:
+    """The examples as rows with one class each; where they have none, all are of one."""
+    numbers = {name: label for label, name in enumerate(classes)}
+    labels = np.array([numbers[label] for label in examples.labels] if task == "classification" else [0] * len(examples), np.int32)
+    named = classes if task == "classification" else ("all",)
+    return Rows(examples.where, tuple(examples.ids), labels, tuple(examples.splits), named, _unread, noun="texts")
+
+
+def _unread(row: int) -> bytes:
+    raise NotImplementedError("texts are read already")
+
+
+def _relabelled(rows: Rows, labels: Sequence[Any], examples: Examples) -> Rows:
+    names = sorted(set(map(str, labels)))
+    numbers = {name: label for label, name in enumerate(names)}
+    array = np.array([numbers[str(label)] for label in labels], np.int32)
+    return Rows(rows.where, rows.ids, array, rows.splits, tuple(names), rows.read, noun=rows.noun)
+
+
+def _labelled(rows: Rows, examples: Examples, task: str) -> Rows:
+    """Rows whose class says whether copies contradict each other: two scores of one text may differ, two classes may not."""
+    if task == "multi_label":
+        return _relabelled(rows, [", ".join(names) for names in examples.labels], examples)
+    if task == "token_classification":
+        return _relabelled(rows, [" ".join(tags) for tags in examples.labels], examples)
+    return rows
+
+
+def _strata(rows: Rows, examples: Examples, task: str) -> Rows:
+    """Rows whose class is what a split keeps in proportion."""
+    if task == "regression":
+        values = np.array(examples.labels)
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, min(_BINS, max(1, len(values) // _ALONE)) + 1)[1:-1]))
+        return _merged(rows, [f"target {number}" for number in np.searchsorted(edges, values, side="right")], examples)
+    if task == "multi_label":
+        counts = collections.Counter(name for names in examples.labels for name in names)
+        return _merged(rows, [min(names, key=lambda name: counts[name]) if names else "none" for names in examples.labels], examples)
+    if task == "token_classification":
+        return _merged(rows, ["entities" if set(tags) - {"O"} else "none" for tags in examples.labels], examples)
+    return rows
+
+
+def _merged(rows: Rows, strata: Sequence[str], examples: Examples) -> Rows:
+    """Strata of training rows, the small ones joined to the largest."""
+    counts = collections.Counter(name for name, split in zip(strata, examples.splits) if split == "train")
+    largest = max(counts, key=lambda name: counts[name], default="all")
+    return _relabelled(rows, [name if counts[name] >= _ALONE else largest for name in strata], examples)
+
+
+def _hashes(examples: Examples, task: str) -> tuple[list[bytes], list[bytes]]:
+    """Of each row's content, equal for copies; and of what may not be torn apart by a split: the context of questions, the positive of pairs."""
+    pairs = examples.pairs or [None] * len(examples)
+    contents = [_hash(_joined(text), pair) for text, pair in zip(examples.texts, pairs)]
+    if task in ("question_answering", "sentence_embedding"):
+        return contents, [_hash("", pair) for pair in pairs]
+    return contents, contents
+
+
+def _hash(text: str, pair: str | None) -> bytes:
+    content = normalised(text) if pair is None else f"{normalised(text)}\0{normalised(pair)}"
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _joined(text: Any) -> str:
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def _plain(examples: Examples, row: int) -> str:
+    text = _joined(examples.texts[row])
+    return text if examples.pairs is None else f"{text} {examples.pairs[row]}"
+
+
+def _given(examples: Examples) -> Members:
+    """Rows by the split of their file, in the order of the file."""
+    splits = np.array(examples.splits, object)
+    return {split: np.flatnonzero(splits == split) for split in SPLITS}
+
+
+def _counts(rows: Rows, examples: Examples, members: Int[np.ndarray, " rows"], task: str, classes: Sequence[str]) -> dict[str, int]:
+    """How often each class, label or tag occurs in a split; nothing where there are none."""
+    if task == "classification":
+        return per_class(rows, members)
+    if task not in ("multi_label", "token_classification"):
+        return {}
+    found = collections.Counter(name for row in members for name in examples.labels[row])
+    return {name: found[name] for name in classes}
+
+
+def _facts(data: DataConfig, examples: Examples, classes: Sequence[str], contents: Sequence[bytes], seed: int) -> dict[str, Any]:
+    """What was there before anything was changed. The fingerprint covers every usable row: its id, its label and its texts."""
+    content = ((name, str(label), digest) for name, label, digest in zip(examples.ids, examples.labels, contents))
+    return {
+        "source": f"{data.source}: {examples.where}",
+        "details": {},
+        "seed": seed,
+        "fingerprint": fingerprint(content),
+        "classes": list(classes),
+        "rejected": [dict(entry) for entry in examples.rejected],
+        "ignored": [],
+        **examples.facts,
+    }
+
+
+def _tokens(encoded: Mapping[str, Encoded], buckets: tuple[int, ...], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
+    """How long the rows are in tokens, how many are cut, and how much the tokenizer does not know."""
+    longest = max(int(part.lengths.max(initial=1)) for part in encoded.values())
+    width = max(1, -(-longest // 32))
+    edges = np.arange(0, longest + width + 1, width)
+    train = encoded["train"].lengths
+    padded = np.asarray(buckets)[np.searchsorted(buckets, train)]
+    return {
+        "histogram": {"edges": edges.tolist(), "counts": {name: np.histogram(part.lengths, edges)[0].tolist() for name, part in encoded.items()}},
+        "buckets": list(buckets),
+        "max_length": max_length,
+        "inputs": {name: len(part.ids) for name, part in encoded.items()},
+        "truncated": {name: _cut(part) for name, part in encoded.items()},
+        "unknown_share": {name: part.tokens.unknown(tokenizer.unknown) for name, part in encoded.items()},
+        "median": {name: float(np.median(part.lengths)) for name, part in encoded.items()},
+        "longest": {name: int(part.lengths.max()) for name, part in encoded.items()},
+        "padding_share": 1 - float(train.sum() / padded.sum()),
+    }
+
+
+def _cut(part: Encoded) -> int:
+    cut = part.tokens.truncated if part.second is None else part.tokens.truncated | part.second.truncated
+    return int(cut.sum())
+
+
+def _warnings(tokens: Mapping[str, Any], splits: Mapping[str, Any], misfit: float, max_length: int) -> list[str]:
+    found = []
+    unknown = tokens["unknown_share"]["train"]
+    if unknown > _UNKNOWN or misfit > _MISFIT:
+        found.append(
+            f"the tokenizer hardly fits these texts: {max(unknown, misfit):.0%} of the tokens are unknown or single characters; "
+            f"the model was probably trained on another language"
+        )
+    cut, rows = tokens["truncated"]["train"], splits["train"]["rows"]
+    if cut > _CUT * rows:
+        found.append(f"{cut} of {rows} training texts ({cut / rows:.0%}) are longer than {max_length} tokens and were cut; text.max_length may allow more")
+    return found
