@@ -8,7 +8,6 @@ probabilities: their random numbers alone, heads * length for every token, would
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -16,9 +15,9 @@ from jax import Array
 
 from ftjax.errors import ConfigError
 from ftjax.models import text
-from ftjax.models.family import Family, Inputs
+from ftjax.models.family import Family, Inputs, Options
 from ftjax.models.modules import Drop, Embed, Encoder, LayerNorm, drop_rates, remat
-from ftjax.models.spec import Compute, ModelSpec, Option
+from ftjax.models.spec import Compute, ModelSpec
 from ftjax.models.transformer import Attention, Mlp, own_positions, partition_spec
 
 
@@ -86,9 +85,25 @@ def _head(spec: ModelSpec, compute: Compute, name: str | None = None) -> text.He
     return None if spec.options["output"] == "embedding" else text.Head(spec.num_classes, compute, spec.options["head"], name=name)
 
 
-def longest(options: Mapping[str, Option]) -> int:
+def longest(options: Options) -> int:
     """Tokens of the longest text that there are positions for."""
     return options["positions"] - options["position_offset"]
+
+
+def _for_output(options: Options, output: str, pool: str | None) -> Options:
+    """Classifiers of tokens have a linear head; a file for tokens gets the classifier of texts that is usual for its kind; embeddings are means.
+
+    A pool that is asked for changes what the head sees, and the head only where a pooler, which is half a head, comes in.
+    """
+    if output == "tokens":
+        return {**options, "output": output, "head": "linear"}
+    if output == "embedding":
+        made_for_it = options["head"] == "linear" and options["pool"] != "pooler" and options["output"] != "tokens"
+        return {**options, "output": output, "pool": pool or (options["pool"] if made_for_it else "mean"), "head": "linear"}
+    if options["output"] == "tokens":
+        options = {**options, "pool": "first", "head": "tanh" if options["segments"] else "relu"}
+    pool = pool or options["pool"]
+    return {**options, "output": output, "pool": pool, "head": "linear" if pool == "pooler" else options["head"]}
 
 
 def _check(spec: ModelSpec) -> None:
@@ -131,5 +146,6 @@ FAMILY = Family(
     reads="text",
     head=_head,
     alike=True,
+    for_output=_for_output,
     longest=lambda spec: longest(spec.options),
 )

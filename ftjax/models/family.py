@@ -62,6 +62,7 @@ class Family:
       reads: images or text.
       head: the module whose parameters are `head/...`, from features to logits; None: there is no head.
       alike: whether all blocks have the same parameters and are computed alike, so that `scan` can repeat one of them.
+      for_output: options of a model with the same body and another output or pool.
       longest: tokens of the longest text that a model can read; None for images.
     """
 
@@ -77,6 +78,7 @@ class Family:
     reads: Literal["images", "text"] = "images"
     head: Callable[[ModelSpec, Compute], nn.Module | None] = _linear_head
     alike: bool = False
+    for_output: Callable[[Options, str, str | None], Options] = lambda options, output, pool: options
     longest: Callable[[ModelSpec], int | None] = lambda spec: None
 
     def resolve(self, spec: ModelSpec) -> ModelSpec:

@@ -63,9 +63,7 @@ class Block(nn.Module):
 
         mlp = Mlp(self.hidden, self.compute, dropout=self.compute.dropout, name="mlp")
         x = join(x, Attention(self.heads, self.compute, name="attention")(LayerNorm(self.epsilon, self.compute, name="norm1")(x)), 1)
-        return join(
-            x, Mlp(self.hidden, self.compute, dropout=self.compute.dropout, name="mlp")(LayerNorm(self.epsilon, self.compute, name="norm2")(x), train), 2
-        )
+        return join(x, mlp(LayerNorm(self.epsilon, self.compute, name="norm2")(x), train), 2)
 
 
 class VisionTransformer(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.models import convnext, encoder, mobilenet_v2, resnet, vit
-from ftjax.models.family import Family, Model
+from ftjax.models.family import Family, Model, Options
 from ftjax.models.layers import Precision
 from ftjax.models.spec import Compute, InputSpec, ModelSpec
 
@@ -83,6 +83,26 @@ def named(name: str, num_classes: int, image_size: tuple[int, int] | None = None
     entry = _NAMED[name]
     spec = ModelSpec(entry.family, entry.options, num_classes, tuple(image_size or entry.image_size))
     return FAMILIES[entry.family].resolve(spec), entry.input
+
+
+def for_output(family: str, options: Options, output: str, pool: str | None = None) -> Options:
+    """The options of a pretrained body for a run of one's own.
+
+    Args:
+      family: as in `ModelSpec.family`.
+      options: what the pretrained file was made for, complete.
+      output: "sequence", "tokens" or "embedding".
+      pool: what the head sees, as `model.pool` has it; None: what the file was made for.
+
+    Raises:
+      ConfigError: the family is unknown, or it has no such output or pool.
+    """
+    if family not in FAMILIES:
+        raise ConfigError(f"model family {family!r} is unknown; {did_you_mean(family, FAMILIES)}")
+    known = FAMILIES[family]
+    if known.reads == "images" and (output != "sequence" or pool is not None):
+        raise ConfigError(f"{family} reads images: output {output!r} and model.pool={pool!r} are of text; allowed: 'sequence' and none")
+    return known.for_output(options, output, pool)
 
 
 def build(

@@ -1,6 +1,6 @@
-"""Image models out: a directory that transformers loads, written with the same name maps that read one.
+"""Models out: a directory that transformers loads, written with the same name maps that read one; text models in `hf_text_saving.py`.
 
-What transformers has no model for is refused. The preprocessor is its plainest one that keeps a picture's shape (resize the shorter edge, crop the
+What transformers has no model for is refused. The preprocessor of images is its plainest one that keeps a picture's shape (resize the shorter edge, crop the
 centre), which is what `ImageFormat` does.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ftjax.errors import WeightsError
 from ftjax.files import write_json
+from ftjax.weights.hf_text_saving import labels, save_text
 from ftjax.weights.maps.base import NameMap, Recognised
 from ftjax.weights.maps.hf_conv import HF_CONVNEXT, HF_RESNET
 from ftjax.weights.maps.hf_vit import HF_VITS
@@ -25,20 +26,25 @@ _FILTERS = {"bilinear": 2, "bicubic": 3}
 _CLASSES = {"vit": "ViTForImageClassification", "deit": "DeiTForImageClassification", "dinov2": "Dinov2ForImageClassification"}
 
 
-def save_hugging_face(folder: str | Path, flat: Mapping[str, Any], held: Recognised) -> None:
-    """Write `config.json`, `model.safetensors` and, where the input is known, `preprocessor_config.json`.
+def save_hugging_face(folder: str | Path, flat: Mapping[str, Any], held: Recognised, *, task: str = "classification", tokenizer: Path | None = None) -> None:
+    """Write `config.json`, `model.safetensors` and, where the input is known, `preprocessor_config.json` or the files of the tokenizer.
 
     Args:
       folder: the directory, which is made.
       flat: every parameter and batch statistic by its path, with a head.
       held: what they are; its `classes` become `id2label`. Options must be complete.
+      task: what a text model was trained for, as `task.name` has it.
+      tokenizer: the `tokenizer.json` of a text model.
 
     Raises:
       WeightsError: transformers has no model of this architecture, a leaf has no name there, or the input is not square.
     """
     folder = Path(folder)
+    if held.image_size is None:
+        save_text(folder, flat, held, task, tokenizer)
+        return
     config, name_map = _config(held)
-    tensors = dict(_tensor(path, np.asarray(array), held, name_map) for path, array in flat.items())
+    tensors = name_map.foreign(flat, held)
     if name_map is HF_RESNET:  # torch's batch norm counts batches, and transformers misses the counters
         counters = [f"{name.removesuffix('running_mean')}num_batches_tracked" for name in tensors if name.endswith("running_mean")]
         tensors |= {name: np.zeros((), np.int64) for name in counters}
@@ -47,23 +53,7 @@ def save_hugging_face(folder: str | Path, flat: Mapping[str, Any], held: Recogni
     save_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
     if preprocessor:
         write_json(folder / PREPROCESSOR, preprocessor)
-    write_json(folder / CONFIG, config | _labels(held) | {"dtype": "float32", "num_channels": 3})
-
-
-def _tensor(path: str, array: np.ndarray, held: Recognised, name_map: NameMap) -> tuple[str, np.ndarray]:
-    found = name_map.written(path, held)
-    if found is None or found[1].back is None:
-        raise WeightsError(f"{path}: a {name_map.name} has no tensor for it")
-    return found[0], np.ascontiguousarray(found[1].back(array.astype(np.float32)))
-
-
-def _labels(held: Recognised) -> dict[str, Any]:
-    if held.num_classes is None:
-        raise WeightsError("a model without a head is no image classifier of transformers; give num_classes")
-    names = held.classes or tuple(f"LABEL_{index}" for index in range(held.num_classes))
-    if len(names) != held.num_classes or len(set(names)) < len(names):
-        raise WeightsError(f"{held.num_classes} classes need as many different names; found {len(set(names))}")
-    return {"id2label": {str(index): name for index, name in enumerate(names)}, "label2id": {name: index for index, name in enumerate(names)}}
+    write_json(folder / CONFIG, config | labels(held) | {"dtype": "float32", "num_channels": 3})
 
 
 def _config(held: Recognised) -> tuple[dict[str, Any], NameMap]:
@@ -88,7 +78,7 @@ def _vit(held: Recognised) -> tuple[dict[str, Any], NameMap]:
     kinds = {(False, "token", False): "vit", (False, "token", True): "deit", (True, "token_mean", False): "dinov2"}
     if variant not in kinds:
         raise WeightsError(f"transformers has no vit with layer_scale={variant[0]}, pool={variant[1]!r}, distillation={variant[2]}")
-    kind, (height, width) = kinds[variant], held.image_size
+    kind, (height, width) = kinds[variant], held.image_size or (0, 0)
     config = {
         "model_type": kind,
         "architectures": [_CLASSES[kind]],
@@ -148,7 +138,7 @@ def _resnet(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _preprocessor(held: Recognised) -> dict[str, Any]:
-    read, (height, width) = held.input or {}, held.input_size or held.image_size
+    read, (height, width) = held.input or {}, held.input_size or held.image_size or (0, 0)
     if height != width:
         raise WeightsError(f"transformers' processors cannot keep the shape of pictures for an input of {height}x{width}; allowed: a square one")
     return {

@@ -36,7 +36,7 @@ def open_weights(path: str) -> Source:
       WeightsError: there is nothing there, or it is not (or not safely) readable as weights.
     """
     if path.startswith("builtin:"):
-        return _open_file(_builtin(path.removeprefix("builtin:")), path)
+        return dataclasses.replace(_open_file(_builtin(path.removeprefix("builtin:")), path), folder=None)
     if path.startswith("hf://"):
         return _open_directory(download(path.removeprefix("hf://")), path)
     place = Path(path).expanduser()
@@ -80,7 +80,7 @@ def _open_file(path: Path, location: str) -> Source:
             tensors = read_flax_msgpack(path)
     if not tensors:
         raise WeightsError(f"{location}: holds no tensors")
-    return Source(LazyTensors(tensors), kind, location, digest([path], path.parent), metadata)
+    return Source(LazyTensors(tensors), kind, location, digest([path], path.parent), metadata, folder=path.parent)
 
 
 def _format_of(path: Path) -> str:
@@ -123,7 +123,7 @@ def _open_directory(folder: Path, location: str) -> Source:
         return dataclasses.replace(_open_file(inner, location), settings=read_settings(folder))
     if len(indices) == 1:
         tensors, metadata, files = read_sharded(folder, indices[0])
-        return Source(LazyTensors(tensors), "safetensors", location, digest(files, folder), metadata, read_settings(folder))
+        return Source(LazyTensors(tensors), "safetensors", location, digest(files, folder), metadata, read_settings(folder), folder)
     return _open_other(folder, location)
 
 
@@ -138,7 +138,7 @@ def _open_other(folder: Path, location: str) -> Source:
             return _open_file(inner, location)
     if is_orbax(folder):
         tensors, metadata, files = read_orbax(folder)
-        return Source(LazyTensors(tensors), "orbax", location, digest(files, folder), metadata)
+        return Source(LazyTensors(tensors), "orbax", location, digest(files, folder), metadata, folder=folder)
     found = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in SUFFIXES)
     if len(found) == 1:
         return _open_file(found[0], location)

@@ -150,7 +150,8 @@ def _converted_shape(entry: Entry, stored: tuple[int, ...]) -> tuple[int, ...] |
 def _grids(case: _Case, found: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Grid, Grid] | str:
     """Rows and columns of patches in the file and in the model, or what is wrong with them."""
     patch, tokens = int(case.recognised.options["patch"]), _tokens(case)
-    old = (case.recognised.image_size[0] // patch, case.recognised.image_size[1] // patch)
+    held = case.recognised.image_size or (0, 0)
+    old = (held[0] // patch, held[1] // patch)
     if case.image_size is not None:
         new = (case.image_size[0] // patch, case.image_size[1] // patch)
     elif shape == found:
@@ -218,6 +219,8 @@ def describe(target: Target) -> str:
     'a vit of 1 blocks, patch 16, width 192'
     """
     blocks = len({path.split("/")[1] for path in target if path.startswith("encoder/block_")})
+    if "stem/word/embedding" in target:
+        return f"a text encoder of {blocks} blocks, {' words of width '.join(map(str, target['stem/word/embedding'][0]))}"
     if "stem/patch/kernel" in target and "stem/norm/scale" in target:
         return f"a convnext of {blocks} blocks, stem {list(target['stem/patch/kernel'][0])}"
     if "stem/patch/kernel" in target:

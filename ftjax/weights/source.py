@@ -73,7 +73,8 @@ class Source:
       location: what the user asked for.
       sha256: of the file; of the sorted list of files and their digests where there are several.
       metadata: the texts that came with the tensors.
-      settings: `config.json` and `preprocessor_config.json` where `transformers` wrote them beside the tensors, by the name of the file.
+      settings: `config.json` and its kin where `transformers` wrote them beside the tensors, by the name of the file.
+      folder: where the tensors lie, and a tokenizer beside them if there is one; None: inside the package.
     """
 
     tensors: LazyTensors
@@ -82,6 +83,7 @@ class Source:
     sha256: str
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    folder: Path | None = None
 
 
 def file_digest(path: Path) -> str:

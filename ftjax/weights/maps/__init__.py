@@ -1,5 +1,6 @@
 """One table per kind of file that says which of its tensors becomes which leaf of a model."""
 
+from ftjax.weights.maps.hf_bert import HF_BERTS
 from ftjax.weights.maps.hf_conv import HF_CONVNEXT, HF_RESNET
 from ftjax.weights.maps.hf_vit import HF_VITS
 from ftjax.weights.maps.mobilenet_keras import KERAS_MOBILENET_V2
@@ -24,6 +25,7 @@ NAME_MAPS = {
         *HF_VITS.values(),
         HF_CONVNEXT,
         HF_RESNET,
+        *HF_BERTS.values(),
     )
 }
 """Every table by its name, in the order in which a file is tried."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ftjax.errors import WeightsError
 from ftjax.weights.resize import Grid, resize_positions
 from ftjax.weights.source import Source
 
@@ -21,12 +22,13 @@ from ftjax.weights.source import Source
 class Conversion:
     """A change of layout that moves numbers and changes none; `name` is the reason given in load.json (empty: as it is).
 
-    `back` undoes `apply`, for the formats that are written too.
+    `back` undoes `apply`, for the formats that are written too; `part` is its place among those that lie fused in one tensor, one after the other.
     """
 
     name: str
     apply: Callable[[np.ndarray], np.ndarray]
     back: Callable[[np.ndarray], np.ndarray] | None = None
+    part: int = 0
 
 
 KEEP = Conversion("", lambda array: array, lambda array: array)
@@ -63,9 +65,9 @@ class Recognised:
     Attributes:
       family, options: as `ModelSpec` has them.
       num_classes: rows of the head; None when the file has no head.
-      image_size: height and width that the weights were trained with.
+      image_size: height and width that the weights were trained with; None: they read text.
       name_map: which table translates the names.
-      input: the `InputSpec` as JSON; None when nothing is known.
+      input: the `InputSpec` as JSON; None when nothing is known, and for text.
       why: what was inferred rather than read.
       classes: names of the head's classes, where the file has them.
       input_size: height and width that pictures are given to the model in, where these are not the ones of the weights.
@@ -74,7 +76,7 @@ class Recognised:
     family: str
     options: dict[str, Any]
     num_classes: int | None
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
     name_map: str
     input: dict[str, Any] | None
     why: str = ""
@@ -124,6 +126,21 @@ class NameMap:
         """The name under which a file of this kind should hold `target`."""
         found = self.written(target, recognised)
         return found[0] if found else None
+
+    def foreign(self, flat: Mapping[str, Any], recognised: Recognised) -> dict[str, np.ndarray]:
+        """Leaves by their paths, as the tensors of a file of this kind, float32.
+
+        Raises:
+          WeightsError: a leaf has no tensor there.
+        """
+        parts: dict[str, list[tuple[int, np.ndarray]]] = {}
+        for path, array in flat.items():
+            found = self.written(path, recognised)
+            if found is None or found[1].back is None:
+                raise WeightsError(f"{path}: a {self.name} has no tensor for it")
+            parts.setdefault(found[0], []).append((found[1].part, found[1].back(np.asarray(array, np.float32))))
+        joined = {name: [array for _, array in sorted(found, key=lambda part: part[0])] for name, found in parts.items()}
+        return {name: np.ascontiguousarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays)) for name, arrays in joined.items()}
 
     def ignored_because(self, name: str) -> str | None:
         """The rule that leaves a tensor out, if there is one."""

@@ -13,16 +13,17 @@ from ftjax.weights.source import Source
 def _detect(source: Source) -> Recognised | None:
     if source.metadata.get("format") != "ftjax":
         return None
-    spec = _table(source, "spec", {"family", "options", "num_classes", "image_size"})
+    spec = _table(source, "spec", {"family", "options", "num_classes"}, frozenset({"image_size"}))
     inputs = _table(source, "input", {"mean", "std", "interpolation", "crop_fraction"}) if "input" in source.metadata else None
     try:
-        height, width = spec["image_size"]
-        return Recognised(str(spec["family"]), dict(spec["options"]), int(spec["num_classes"]), (int(height), int(width)), NATIVE.name, inputs)
-    except (TypeError, ValueError) as error:
+        sides = spec.get("image_size")
+        size = None if sides is None else (int(sides[0]), int(sides[1]))
+        return Recognised(str(spec["family"]), dict(spec["options"]), int(spec["num_classes"]), size, NATIVE.name, inputs)
+    except (TypeError, ValueError, LookupError) as error:
         raise WeightsError(f"{source.location}: the metadata 'spec' is not a model: {error}") from None
 
 
-def _table(source: Source, key: str, fields: set[str]) -> dict[str, Any]:
+def _table(source: Source, key: str, fields: set[str], optional: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The JSON table under a key of the metadata.
 
     Raises:
@@ -32,7 +33,7 @@ def _table(source: Source, key: str, fields: set[str]) -> dict[str, Any]:
         value = json.loads(source.metadata.get(key, "null"))
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{source.location}: the metadata {key!r} is not JSON: {error}") from None
-    if not isinstance(value, dict) or value.keys() != fields:
+    if not isinstance(value, dict) or not fields <= value.keys() <= fields | optional:
         raise WeightsError(f"{source.location}: a file of ftjax has metadata {key!r} with {', '.join(sorted(fields))}; found {str(value)[:80]}")
     return value
 

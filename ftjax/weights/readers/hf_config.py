@@ -1,4 +1,5 @@
-"""The JSON files beside Hugging Face weights: `config.json` (architecture, class names) and `preprocessor_config.json` (the input).
+"""The JSON files beside Hugging Face weights: `config.json` (architecture, class names), `preprocessor_config.json` (the input of images), and what
+sentence-transformers adds: `modules.json` and the pooling.
 
 They come with the weights and are as untrusted: a limit on their size, strict JSON, no repeated names, and every value is checked where it is used.
 """
@@ -13,6 +14,7 @@ from typing import Any
 from ftjax.errors import WeightsError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+MODULES, POOLING = "modules.json", "1_Pooling/config.json"
 FILES = (CONFIG, PREPROCESSOR)
 LIMIT = 4 * 2**20
 """Bytes; the names of ImageNet-21k's classes, twice, are 2 MiB."""
@@ -30,16 +32,21 @@ def read_settings(folder: Path) -> Settings:
     if not (folder / CONFIG).is_file():
         return {}
     settings = {name: _read(folder / name) for name in FILES if (folder / name).is_file()}
+    if (folder / MODULES).is_file() and (folder / POOLING).is_file():
+        settings |= {MODULES: _read(folder / MODULES, "modules"), POOLING: _read(folder / POOLING)}
     return settings if isinstance(settings[CONFIG].get("model_type"), str) else {}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, key: str | None = None) -> dict[str, Any]:
+    """A table; a list becomes one under `key`."""
     if path.stat().st_size > LIMIT:
         raise WeightsError(f"{path}: {path.stat().st_size} bytes; the limit is {LIMIT}")
     try:
         value = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=lambda pairs: _unique(path, pairs))
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not JSON: {str(error)[:200]}") from None
+    if key is not None and isinstance(value, list):
+        value = {key: value}
     if not isinstance(value, dict):
         raise WeightsError(f"{path}: a {type(value).__name__}, not a table")
     return value
