@@ -12,12 +12,11 @@ from ftjax.data.dataset import SPLITS, Dataset, Members, Progress, Rows, Split, 
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.order import fingerprint
 from ftjax.data.reading import Inspection, images_of, inspect
+from ftjax.data.report import balance, per_class, warnings_of
 from ftjax.data.sample import sample
 from ftjax.data.sources import read_source
 from ftjax.data.split import complete_splits
 from ftjax.data.validate import check_rejected, check_rows, check_settings, check_splits
-
-_IMBALANCED = 10.0
 
 
 def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Progress | None = None) -> Dataset:
@@ -45,12 +44,12 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
     splits = {name: _split(rows, inspection, members[name], image, config.max_pixels) for name in SPLITS}
     report = {
         **_facts(config, rows, inspection, image, seed),
-        "splits": {name: {"rows": len(members[name]), "per_class": _per_class(rows, members[name]), "origin": origins[name]} for name in SPLITS},
+        "splits": {name: {"rows": len(members[name]), "per_class": per_class(rows, members[name]), "origin": origins[name]} for name in SPLITS},
         "duplicates": duplicates,
         "sampling": sampling,
-        **_balance(rows, members["train"]),
+        **balance(rows, members["train"]),
     }
-    return Dataset(splits, rows.classes, {**report, "warnings": _warnings(report)})
+    return Dataset(splits, rows.classes, {**report, "warnings": warnings_of(report)})
 
 
 def _given(rows: Rows, inspection: Inspection) -> Members:
@@ -78,49 +77,3 @@ def _facts(config: DataConfig, rows: Rows, inspection: Inspection, image: ImageF
         "ignored": [dict(entry) for entry in rows.ignored],
         "conversions": dict(inspection.conversions),
     }
-
-
-def _per_class(rows: Rows, members: np.ndarray) -> dict[str, int]:
-    counts = np.bincount(rows.labels[members], minlength=len(rows.classes))
-    return {name: int(count) for name, count in zip(rows.classes, counts)}
-
-
-def _balance(rows: Rows, train: np.ndarray) -> dict[str, Any]:
-    """The most frequent training class, and how much more frequent it is than the rarest."""
-    counts = np.bincount(rows.labels[train], minlength=len(rows.classes))
-    largest = int(counts.argmax())
-    return {
-        "majority": {"class": rows.classes[largest], "share": float(counts[largest] / counts.sum())},
-        "imbalance_ratio": float(counts[largest] / counts.min()),
-    }
-
-
-def _warnings(report: dict[str, Any]) -> list[str]:
-    """What a person should know before believing any figure."""
-    duplicates, found = report["duplicates"], []
-    if report["imbalance_ratio"] > _IMBALANCED:
-        majority = report["majority"]
-        found.append(
-            f"classes are imbalanced {report['imbalance_ratio']:.1f} to 1: always saying {majority['class']!r} is right for {majority['share']:.1%} of the "
-            f"training rows; look at balanced accuracy"
-        )
-    if duplicates["across"]:
-        done = "the copies outside of the higher split were dropped" if duplicates["policy"] == "drop" else "they were left in, so the test is too easy"
-        found.append(f"{len(duplicates['across'])} images are in more than one split; {done}")
-    if duplicates["conflicting"]:
-        done = "those in train were dropped" if duplicates["policy"] == "drop" else "they were left in"
-        found.append(f"{len(duplicates['conflicting'])} images are there with different labels; {done}")
-    if report["rejected"]:
-        found.append(f"{len(report['rejected'])} unreadable images were skipped")
-    if report["ignored"]:
-        found.append(f"{len(report['ignored'])} other files were ignored")
-    if report["conversions"].get("16-bit"):
-        found.append(f"{report['conversions']['16-bit']} images have 16 bits a channel; only the upper 8 are used")
-    for split in ("validation", "test"):
-        missing = [name for name, count in report["splits"][split]["per_class"].items() if not count]
-        if missing:
-            found.append(f"{split} has no example of {', '.join(map(repr, missing))}")
-    if report["sampling"]["short"]:
-        wanted = report["sampling"]["labels_per_class"]
-        found.append(f"fewer than {wanted} training examples (all were kept) of {', '.join(map(repr, report['sampling']['short']))}")
-    return found
