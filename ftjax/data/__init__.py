@@ -1,6 +1,6 @@
 """Data: collect -> validate -> clean -> split -> sample on the host, then batches by step number, then transforms on the device.
 
-Pixels travel as uint8; only `transforms` runs inside the compiled step.
+Pixels travel as uint8, texts as tokens; only `transforms` runs inside the compiled step.
 """
 
 from ftjax.data.collect import collect
@@ -9,6 +9,7 @@ from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.load import batch_at, batches_of_every_shape, eval_batches, steps_per_epoch, train_batches
 from ftjax.data.predict import read_images
+from ftjax.data.text import TOKENIZER, TextPreprocessing, check_vocabulary, collect_text, open_tokenizer, read_texts, texts_split
 from ftjax.data.transforms import (
     Augmentation,
     Brightness,
@@ -22,6 +23,7 @@ from ftjax.data.transforms import (
 
 __all__ = [
     "SPLITS",
+    "TOKENIZER",
     "UNLABELLED",
     "Augmentation",
     "Batch",
@@ -36,14 +38,20 @@ __all__ = [
     "Progress",
     "RandomResizedCrop",
     "Split",
+    "TextPreprocessing",
     "augmentations",
     "batch_at",
     "batches_of_every_shape",
+    "check_vocabulary",
     "collect",
+    "collect_text",
     "eval_batches",
     "image_split",
+    "open_tokenizer",
     "read_held_out",
     "read_images",
+    "read_texts",
     "steps_per_epoch",
+    "texts_split",
     "train_batches",
 ]

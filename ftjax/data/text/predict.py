@@ -50,13 +50,66 @@ def read_texts(path: str | Path, preprocessing: TextPreprocessing, text: TextCon
     if not table.rows:
         raise DataError(f"{file} holds no rows")
     binding = _bind(table, config, preprocessing)
-    examples = _examples(table, binding, preprocessing.task)
-    everything = np.arange(len(examples))
-    encoded = encode_rows(
-        examples, everything, preprocessing.task, (), preprocessing.tokenizer, max_length=preprocessing.max_length, stride=preprocessing.stride
-    )
-    buckets = choose_buckets(encoded.lengths, config.buckets)
-    return [dict(zip(table.columns, row)) for row in table.rows], encoded.split(buckets, preprocessing.tokenizer.pad)
+    texts, pairs = _cells(table, binding.text), None if binding.pair is None else _cells(table, binding.pair)
+    ids = _numbered(len(texts)) if binding.id is None else _names(table.column(binding.id))
+    return [dict(zip(table.columns, row)) for row in table.rows], _split(table.where, ids, texts, pairs, preprocessing, config.buckets)
+
+
+def texts_split(texts: Sequence[Any], preprocessing: TextPreprocessing) -> Split:
+    """A split without labels of texts in memory, named by their numbers from 0.
+
+    Args:
+      texts: strings; pairs `(text, second text)`, or `(question, context)`; for token_classification strings or lists of words.
+      preprocessing: of the model.
+
+    Raises:
+      DataError: there are none, or one is of another kind than the first or than the model reads: it is named.
+    """
+    if not len(texts):
+        raise DataError("there are no texts to predict")
+    wanted = _kind(texts[0], preprocessing)
+    for number, example in enumerate(texts):
+        if _kind(example, preprocessing) != wanted:
+            raise DataError(f"example {number} is {_shape(example)}, the first one {_shape(texts[0])}; give all in one form")
+    _check_kind(wanted, texts[0], preprocessing)
+    first, second = ([pair[0] for pair in texts], [pair[1] for pair in texts]) if wanted == "pair" else (list(texts), None)
+    return _split("the texts", [str(number) for number in range(len(texts))], first, second, preprocessing, TextConfig().buckets)
+
+
+def _kind(example: Any, preprocessing: TextPreprocessing) -> str:
+    if isinstance(example, str):
+        return "text"
+    if not isinstance(example, (list, tuple)) or not all(isinstance(part, str) for part in example):
+        return "other"
+    return "words" if preprocessing.task == "token_classification" else "pair" if len(example) == 2 else "other"
+
+
+def _check_kind(kind: str, example: Any, preprocessing: TextPreprocessing) -> None:
+    paired = preprocessing.task in ("question_answering", "sentence_embedding") or (preprocessing.columns is not None and preprocessing.columns[1] is not None)
+    if preprocessing.task == "token_classification":
+        allowed = {"text": "texts", "words": "lists of words"}
+    elif preprocessing.columns is None and not paired:
+        allowed = {"text": "texts", "pair": "pairs of texts"}
+    else:
+        allowed = {"pair": "pairs of texts"} if paired else {"text": "texts"}
+    if kind not in allowed:
+        raise DataError(f"example 0 is {_shape(example)}; the model reads {' or '.join(allowed.values())}")
+
+
+def _shape(example: Any) -> str:
+    if isinstance(example, (list, tuple)):
+        return f"a {type(example).__name__} of {len(example)}"
+    return "a text" if isinstance(example, str) else f"of type {type(example).__name__}"
+
+
+def _split(where: str, ids: Sequence[str], texts: Sequence[Any], pairs: Sequence[str] | None, preprocessing: TextPreprocessing, buckets: int) -> Split:
+    """Texts in tokens, without labels."""
+    if preprocessing.task == "token_classification":
+        texts = [text.split() if isinstance(text, str) else list(text) for text in texts]
+    examples = Examples(where, ids, ["test"] * len(texts), texts, pairs, [None] * len(texts), [], {}, [])
+    rows, tokenizer = np.arange(len(texts)), preprocessing.tokenizer
+    encoded = encode_rows(examples, rows, preprocessing.task, (), tokenizer, max_length=preprocessing.max_length, stride=preprocessing.stride)
+    return encoded.split(choose_buckets(encoded.lengths, buckets), tokenizer.pad)
 
 
 def _read(file: Path, config: TextConfig, task: str) -> Table:
@@ -75,20 +128,19 @@ def _bind(table: Table, config: TextConfig, preprocessing: TextPreprocessing) ->
     return bind(table, config, preprocessing.task, labelled=False, like=preprocessing.columns)
 
 
-def _examples(table: Table, binding: Binding, task: str) -> Examples:
-    """The rows as examples; a missing text is an empty one."""
-    texts: Sequence[Any] = [_cell(value, table, row) for row, value in enumerate(table.column(binding.text))]
-    pairs = None if binding.pair is None else [_cell(value, table, row) for row, value in enumerate(table.column(binding.pair))]
-    if task == "token_classification":
-        texts = [text if isinstance(text, list) else text.split() for text in texts]
-    ids = list(map(str, range(1, len(texts) + 1))) if binding.id is None else _names(table.column(binding.id))
-    return Examples(table.where, ids, ["test"] * len(texts), texts, pairs, [None] * len(texts), [], {}, [])
+def _cells(table: Table, column: str) -> list[Any]:
+    """A column's texts, or lists of words; a missing text is an empty one."""
+    return [_cell(value, table, row) for row, value in enumerate(table.column(column))]
+
+
+def _numbered(count: int) -> list[str]:
+    return list(map(str, range(1, count + 1)))
 
 
 def _names(values: Sequence[Any]) -> list[str]:
     """An id column's values; numbers where one is missing or stands twice."""
     names = [str(value) for value in values]
-    return names if None not in values and len(set(names)) == len(names) else list(map(str, range(1, len(names) + 1)))
+    return names if None not in values and len(set(names)) == len(names) else _numbered(len(names))
 
 
 def _cell(value: Any, table: Table, row: int) -> Any:

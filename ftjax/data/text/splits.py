@@ -174,7 +174,7 @@ def encode_words(tokenizer: Tokenizer, words: Sequence[list[str]], max_length: i
     if not len(lost) or unknown is None:
         return tokens
     mended = [list(row) for row in words]
-    for row in lost:
+    for row in lost.tolist():
         held = set(first[tokens.starts[row] : tokens.starts[row + 1]].tolist())
         mended[row] = [word if position in held else unknown for position, word in enumerate(words[row])]
     return tokenizer.encode(mended, max_length=max_length)

@@ -231,9 +231,11 @@ def _joined(encodings: Iterator[tokenizers.Encoding]) -> Tokens:
         words.append(np.array([-1 if word is None else word for word in encoding.word_ids], np.int32))
         lengths.append(len(encoding))
         truncated.append(bool(encoding.overflowing))
-    empty = [np.empty(0, np.int32)]
-    joined = [np.concatenate(parts or empty) for parts in (ids, segments, words)]
-    return Tokens(*joined, np.cumsum(np.array(lengths, np.int64)), np.array(truncated, bool))
+
+    def joined(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts or [np.empty(0, np.int32)])
+
+    return Tokens(joined(ids), joined(segments), joined(words), np.cumsum(np.array(lengths, np.int64)), np.array(truncated, bool))
 
 
 def _crumbs(text: str, encoding: tokenizers.Encoding) -> Bool[np.ndarray, " tokens"]:

@@ -107,13 +107,13 @@ def _byte_level(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
     if missing:
         raise WeightsError(f"{vocabulary} is no vocabulary of an encoder: it has no {missing[0]}")
     lines = [line for line in _read(merges).split("\n") if line and not line.startswith("#version")]
-    pairs = [tuple(line.rstrip("\r").split(" ")) for line in lines]
-    damaged = next((number for number, pair in enumerate(pairs, 1) if len(pair) != 2), None)
+    pieced = [line.rstrip("\r").split(" ") for line in lines]
+    damaged = next((number for number, pair in enumerate(pieced, 1) if len(pair) != 2), None)
     if damaged is not None:
         raise WeightsError(f"{merges} is damaged: merge {damaged} is {lines[damaged - 1]!r}, not two pieces")
     spaced = bool(_setting(vocabulary.with_name("tokenizer_config.json"), "add_prefix_space", False))
     try:
-        tokenizer = tokenizers.Tokenizer(models.BPE(pieces, pairs))
+        tokenizer = tokenizers.Tokenizer(models.BPE(pieces, [(first, second) for first, second in pieced]))
     except Exception as error:  # The library raises plain Exceptions.
         raise WeightsError(f"{merges} does not fit {vocabulary.name}: {error}") from None
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced)
