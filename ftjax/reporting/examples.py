@@ -78,7 +78,8 @@ def sentences(items: Any) -> list[dict[str, Any]]:
         words = [texts.readable(word) for word in listing(item.get("words"))]
         label, prediction = ([str(tag) for tag in listing(item.get(key))] for key in ("label", "prediction"))
         kept = words[:MOST_WORDS]
-        cut = f"shortened, {wording.count(len(words))} words in all" if len(words) > len(kept) else ""
+        total = max(len(words), item["words_total"] if isinstance(item.get("words_total"), int) else 0)
+        cut = f"shortened, {wording.count(total)} words in all" if total > len(kept) else ""
         shown.append({"pieces": spans.marked(kept, label, prediction), "cut": cut, "id": wording.printable(item.get("id", ""))})
     return shown
 

@@ -13,6 +13,9 @@ from ftjax.reporting.mistakes import class_counts, class_names
 from ftjax.reporting.record import Run, listing, mapping
 
 MOST_LISTED = 200
+OUTSIDE = "O"
+CLASSES = {"multi_label": "label", "token_classification": "tag"}
+"""What the classes of a task are, where they are no classes of its examples."""
 COPIES = {"within": "within a split", "across": "across splits", "conflicting": "with different labels"}
 ORIGINS = ("flag", "file", "recipe", "default")
 """From the most to the least deliberate."""
@@ -35,6 +38,10 @@ def data(run: Run) -> dict[str, Any]:
     duplicates = mapping(found.get("duplicates"))
     rejected = [(describe(mapping(item).get("file", "")), describe(mapping(item).get("why", ""))) for item in listing(found.get("rejected"))]
     per_class = {name: class_counts(split) for name, split in splits.items()}
+    if run.task == "token_classification":
+        # Outside of every entity is where nine words of ten are: its bar would leave none of the others any height.
+        classes = [name for name in classes if name != OUTSIDE]
+        per_class = {split: {name: times for name, times in counts.items() if name != OUTSIDE} for split, counts in per_class.items()}
     return {
         "splits": [
             {"name": name, "rows": wording.count(split.get("rows")), "origin": describe(split.get("origin") or ""), **_range(per_class[name])}
@@ -51,6 +58,7 @@ def data(run: Run) -> dict[str, Any]:
         "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
         "text": texts.tokens(run) if run.of_text else {},
+        "class": CLASSES[run.task] if run.task in CLASSES else "class",
         "thing": "row" if run.of_text else "file",
         "reason": run.notes.get("data.json", ""),
     }

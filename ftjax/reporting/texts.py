@@ -120,7 +120,7 @@ def _splits(data: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str,
     cut, unknown = mapping(found.get("truncated")), mapping(found.get("unknown_share"))
     rows = []
     for split in dict.fromkeys([*cut, *unknown]):
-        total, number = mapping(mapping(data.get("splits")).get(split)).get("rows"), cut.get(split)
+        total, number = mapping(found.get("inputs")).get(split) or mapping(mapping(data.get("splits")).get(split)).get("rows"), cut.get(split)
         share = f" ({wording.percent(number / total)})" if wording.is_finite(number) and wording.is_finite(total) and total and number else ""
         rows.append(
             {
