@@ -1,20 +1,29 @@
-"""`ftjax predict`: label new images with a finished run; one row per image, in the order of their names."""
+"""`ftjax predict`: answer for new pictures or texts with a finished run.
+
+Pictures: one row per image, in the order of their names. Texts: the rows of a table come out again, all of them and in their order, with the answers beside.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ftjax import evaluation
-from ftjax.commands.artefact import load
-from ftjax.errors import ConfigError
+from ftjax import configuration, data, evaluation
+from ftjax.commands.answered import beside, write_table
+from ftjax.commands.artefact import Predictor, load
+from ftjax.config import Config, TextConfig
+from ftjax.errors import ConfigError, DataError, did_you_mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `predict`."""
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory of a finished run")
-    parser.add_argument("--input", required=True, type=Path, metavar="DIR|FILE", help="folder of images (searched through) or one image")
+    parser.add_argument(
+        "--input", required=True, type=Path, metavar="DIR|FILE", help="pictures: a folder (searched through) or one image; texts: a table, or one text a line"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.jsonl|FILE.csv", help="where the predictions go")
     parser.add_argument(
         "--bad-files", default="error", choices=("error", "skip"), help="what an unreadable image does: end the command, or be left out and named"
@@ -23,15 +32,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
-    """Read, predict, write; 0 when every image was labelled."""
-    if flags:
-        raise ConfigError("predict takes the configuration of the run; --config.* has no meaning here")
+    """Read, predict, write; 0 when every example was answered."""
     evaluation.check_output(arguments.output)
     predictor = load(arguments.workdir)
+    rows = _texts(predictor, arguments, flags) if predictor.reads_text else _images(predictor, arguments, flags)
+    sys.stdout.write(f"{rows} predictions written to {arguments.output}\n")
+    return 0
+
+
+def _images(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
+    """Answers for pictures, by file; how many."""
+    if flags:
+        raise ConfigError("predict takes the configuration of the run; --config.* has no meaning here")
     images = predictor.read(arguments.input, bad_files=arguments.bad_files)
-    rows = evaluation.prediction_rows(predictor.logits(images), images.ids, predictor.classes, probabilities=arguments.probabilities)
+    rows = predictor.rows(images, probabilities=arguments.probabilities)
     evaluation.write_predictions(arguments.output, rows)
     for rejected in images.rejected:
         sys.stderr.write(f"left out: {rejected['file']}: {rejected['why']}\n")
-    sys.stdout.write(f"{len(rows)} predictions written to {arguments.output}\n")
-    return 0
+    return len(rows)
+
+
+def _texts(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
+    """Answers for the rows of a table, beside them; how many."""
+    text = _text_config(flags)
+    rows, split = data.read_texts(arguments.input, predictor.preprocessing, text)
+    check_columns(arguments.input, list(rows[0]), predictor.preprocessing.columns, text)
+    write_table(arguments.output, beside(rows, predictor.rows(split, probabilities=arguments.probabilities)))
+    empty = sum(not any(str(part).strip() for part in _parts(split.show(row))) for row in range(len(split)))
+    if empty:
+        sys.stderr.write(f"warning: {empty} of {len(rows)} rows have no text; they were answered as the model answers an empty one\n")
+    return len(rows)
+
+
+def _parts(shown: Mapping[str, Any]) -> list[Any]:
+    """The texts of an example."""
+    return [shown[name] for name in ("text", "text_pair", "question") if name in shown]
+
+
+def _text_config(flags: Mapping[str, str]) -> TextConfig:
+    """How the file is read, as the flags say; where they are silent it is found out.
+
+    Raises:
+      ConfigError: a flag that is not about texts.
+    """
+    foreign = [key for key in flags if not key.startswith("text.")]
+    if foreign:
+        raise ConfigError(f"predict takes --config.text.* only, not --config.{foreign[0]}; everything else is as the run was")
+    return configuration.resolve(None, dict(flags), Config()).config.text
+
+
+def check_columns(path: Path, columns: Sequence[str], trained: tuple[str, str | None] | None, text: TextConfig) -> None:
+    """Refuse a table that lacks the columns of the training data, unless they are named or there is nothing to choose: a wrong guess would look like an answer.
+
+    Args:
+      path: of the table.
+      columns: its names.
+      trained: columns of the text and the second text in the training data, where they are known.
+      text: what the command line names.
+
+    Raises:
+      DataError: naming the column and those that are there.
+    """
+    roles = (
+        [("text.text", name, text.text) for name in trained[:1]] + [("text.text_pair", name, text.text_pair) for name in trained[1:] if name] if trained else []
+    )
+    unheaded = all(name.isdecimal() for name in columns)
+    if unheaded or len(columns) == len(roles) == 1:
+        return
+    for key, name, given in roles:
+        if given is None and name not in columns:
+            hint = did_you_mean(str(name), columns)
+            raise DataError(f"{path} has no column {name!r}, which the model was trained on: {hint}; name another one with --config.{key}=COLUMN")
