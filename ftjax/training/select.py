@@ -72,6 +72,8 @@ def select(config: Config) -> Selection:
         return _from_zoo(config)
     source = weights.open_weights(pretrained)
     recognised = weights.recognise(source)
+    if models.FAMILIES[recognised.family].reads == "text":
+        return _text(config, source, recognised)
     known = _named_like(recognised)
     if name is not None and name not in known:
         spec, _ = models.named(name, 1)
@@ -79,8 +81,6 @@ def select(config: Config) -> Selection:
         raise ConfigError(
             f"{source.location} holds {held}, model.name={name!r} is {spec.family} {spec.options}; leave model.name open to take what the file holds"
         )
-    if models.FAMILIES[recognised.family].reads == "text":
-        return _text(config, source, recognised)
     image_size = config.model.image_size or recognised.input_size or recognised.image_size
     held_input = InputSpec.from_json(recognised.input) if recognised.input else None
     input_spec = held_input or (models.named(known[0], 1)[1] if known else PLAIN_INPUT)
@@ -89,9 +89,15 @@ def select(config: Config) -> Selection:
 
 
 def _text(config: Config, source: weights.Source, recognised: weights.Recognised) -> Selection:
-    """An encoder with the output that the task asks for, and the pooling that the configuration or the weights ask for."""
+    """An encoder with the output that the task asks for, and the pooling that the configuration or the weights ask for.
+
+    Raises:
+      ConfigError: a name of the zoo is given, which has no text models.
+    """
+    if config.model.name is not None:
+        raise ConfigError(f"{source.location} holds {recognised.family}, a text encoder without a name; leave model.name={config.model.name!r} open")
     output = _OUTPUTS.get(config.task.name, "sequence")
-    options = dict(recognised.options) | {"output": output} | ({"pool": config.model.pool} if config.model.pool else {})
+    options = dict(models.for_output(recognised.family, recognised.options, output, config.model.pool))
     recognised = dataclasses.replace(recognised, options=options)
     kept = config.method != "scratch"
     return Selection(recognised.family, options, None, None, source if kept else None, recognised if kept else None, source.folder)

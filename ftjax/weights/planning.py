@@ -23,6 +23,9 @@ from ftjax.weights.source import Source
 POSITION = "stem/position"
 """The one leaf whose shape depends on the image size."""
 
+LACKED = ("pooler",)
+"""What a file may lack though the model has it, beside the head: most encoders are published without, and it starts anew."""
+
 Target = Mapping[str, tuple[tuple[int, ...], Any]]
 
 
@@ -60,7 +63,7 @@ def plan(
     Raises:
       WeightsError: leaves or tensors without explanation, shapes that differ elsewhere, another architecture, or numbers that are not finite.
     """
-    case = _Case(source, recognised, NAME_MAPS[recognised.name_map], reinitialise, fresh, image_size)
+    case = _Case(source, recognised, NAME_MAPS[recognised.name_map], (*reinitialise, *LACKED), fresh, image_size)
     entries = case.name_map.entries(source.tensors, recognised)
     by_target = _by_target(case, entries)
     problems: list[str] = []

@@ -309,7 +309,7 @@ def test_what_is_written_for_transformers_reads_back_as_the_same_model(name, tmp
         ("vit", {"family": "mobilenet_v2"}, "transformers' image classifiers have no mobilenet_v2; allowed: vit, convnext, resnet"),
         ("vit", {"options": {"layer_scale": True}}, "transformers has no vit with layer_scale=True, pool='token', distillation=False"),
         ("vit", {"classes": ("cat", "dog")}, "3 classes need as many different names; found 2"),
-        ("vit", {"num_classes": None}, "a model without a head is no image classifier of transformers"),
+        ("vit", {"num_classes": None}, "a model without a head is no classifier of transformers"),
         ("vit", {"input_size": (8, 16)}, "cannot keep the shape of pictures for an input of 8x16"),
     ],
 )

@@ -59,7 +59,7 @@ def loaded(folder, output=None, num_classes=None):
     classes = options["width"] if options["output"] == "embedding" else num_classes or held.num_classes or 4
     model = models.build(models.ModelSpec(held.family, options, classes))
     target = target_of(model)
-    made = plan(source, held, target, reinitialise=("head", "pooler") if held.num_classes is None else ())
+    made = plan(source, held, target, reinitialise=("head",) if held.num_classes is None else ())
     return model, *loaded_model(model, made.apply(zeros_of(target)))
 
 

@@ -355,7 +355,7 @@ def test_our_own_files_come_back_bit_for_bit(name, tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({}, "a file of ftjax has metadata 'spec' with family, image_size, num_classes, options; found None"),
+        ({}, "a file of ftjax has metadata 'spec' with family, num_classes, options, perhaps image_size; found None"),
         ({"spec": "{"}, "the metadata 'spec' is not JSON"),
         ({"spec": '{"family": "vit"}'}, "has metadata 'spec' with family"),
         ({"spec": '{"family":"vit","options":{},"num_classes":"x","image_size":[1,2]}'}, "the metadata 'spec' is not a model"),

@@ -34,7 +34,8 @@ def _table(source: Source, key: str, fields: set[str], optional: frozenset[str] 
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{source.location}: the metadata {key!r} is not JSON: {error}") from None
     if not isinstance(value, dict) or not fields <= value.keys() <= fields | optional:
-        raise WeightsError(f"{source.location}: a file of ftjax has metadata {key!r} with {', '.join(sorted(fields))}; found {str(value)[:80]}")
+        known = ", ".join([*sorted(fields), *(f"perhaps {name}" for name in optional)])
+        raise WeightsError(f"{source.location}: a file of ftjax has metadata {key!r} with {known}; found {str(value)[:80]}")
     return value
 
 
