@@ -68,11 +68,11 @@ def linear_probe(
     Raises:
       DataError: features are not finite, or training has one class only.
     """
-    _check_finite(train=train_features, validation=validation_features, test=test_features)
+    check_finite(train=train_features, validation=validation_features, test=test_features)
     present = np.unique(train_labels)
     if len(present) < 2:
         raise DataError(f"a linear probe needs at least 2 classes in training; there is only class {present.tolist()}")
-    mean, deviation = _statistics(train_features)
+    mean, deviation = statistics(train_features)
     train, validation, test = ((np.asarray(part, np.float64) - mean) / deviation for part in (train_features, validation_features, test_features))
     accuracies: dict[float, float] = {}
     unconverged = []
@@ -87,14 +87,19 @@ def linear_probe(
     return ProbeResult(logits=best[2], l2=best[1], validation_accuracies=accuracies, unconverged=tuple(unconverged))
 
 
-def _check_finite(**features: np.ndarray) -> None:
+def check_finite(**features: np.ndarray) -> None:
+    """Refuse features that are not finite.
+
+    Raises:
+      DataError: naming the split and the first such example.
+    """
     for name, values in features.items():
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             raise DataError(f"a linear probe needs finite features; those of {name} example {row} are not")
 
 
-def _statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per feature; a constant feature keeps its scale."""
     values = np.asarray(features, np.float64)
     mean, deviation = values.mean(axis=0), values.std(axis=0)

@@ -16,8 +16,11 @@ import numpy as np
 from scipy import sparse
 
 from ftjax.errors import ConfigError, DataError
-from ftjax.evaluation.metrics import Accuracy, ClassCounts, ExpectedCalibrationError, MacroF1, Metric, Proportion, all_metrics, check_labels
-from ftjax.evaluation.records import Records
+from ftjax.evaluation.metric import Metric, Proportion, SumMetric, measurable
+from ftjax.evaluation.metrics import all_metrics
+from ftjax.evaluation.rank_metrics import RankMetric
+from ftjax.evaluation.records import Records, check_labels
+from ftjax.evaluation.table import RecordTable
 
 Interval = dict[str, float]
 """`{"value", "low", "high"}`, with low <= value <= high."""
@@ -29,41 +32,57 @@ CHUNK_CELLS = 2_000_000
 def intervals(records: Records, num_classes: int, top_k: int, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, Interval]:
     """Every metric with its interval, `{name: {"value", "low", "high"}}`; a pure function of its arguments.
 
-    - accuracy, top-k accuracy: Wilson (1927).
-    - balanced accuracy, log loss: percentile bootstrap (Efron 1979). A class that a resample misses is absent from its averages.
-    - macro-F1: bias-corrected percentile bootstrap (Efron 1981), as F1 of few examples is biased downwards: simulated with 50 classes and 500 examples
-      plain percentiles covered the truth in 82 %, these in 93 %; with rare classes (1 to 20 examples each) in 70 and 86 %.
-    - Where no example or every example is right, balanced accuracy and macro-F1 are the same in every resample; the accuracy's interval stands in for theirs.
-    - ece: from `max(0, 2 value - h)` to `h`, the upper percentile. A resample of a binned gap is biased upwards a second time, and plain percentiles miss:
-      simulated with 100 to 2000 examples they covered a true ECE of 0.05 in 5 to 91 %, this in 94 to 96 %. A true ECE of exactly 0 it covers in about 55 %.
+    The rules are those of `metric_intervals`.
 
     Raises:
       ConfigError: `resamples` or `confidence` out of range.
       DataError: no example, or a label outside `0..num_classes-1`.
     """
     check_labels(records, num_classes)
+    return metric_intervals(records, all_metrics(top_k), resamples=resamples, confidence=confidence, seed=seed)
+
+
+def metric_intervals(records: RecordTable, metrics: Sequence[Metric], *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, Interval]:
+    """Each metric with its interval by the rule that it names, those that need logits only where the records have them; a pure function of its arguments.
+
+    - "wilson", of proportions (accuracy, recall at k): Wilson (1927).
+    - "percentile": percentile bootstrap over examples (Efron 1979). A class that a resample misses is absent from its averages. So also for metrics of an
+      order (areas, correlations): simulated with 30 to 500 examples it covered the truth of AUROC, average precision, Pearson and Spearman in 91 to 95 %.
+    - "bias_corrected", of macro-F1: bias-corrected percentile bootstrap (Efron 1981), as F1 of few examples is biased downwards: simulated with 50 classes and
+      500 examples plain percentiles covered the truth in 82 %, these in 93 %; with rare classes (1 to 20 examples each) in 70 and 86 %.
+    - "gap", of ece: from `max(0, 2 value - h)` to `h`, the upper percentile. A resample of a binned gap is biased upwards a second time, and plain percentiles
+      miss: simulated with 100 to 2000 examples they covered a true ECE of 0.05 in 5 to 91 %, this in 94 to 96 %; a true ECE of exactly 0 in about 55 %.
+    - A value at an end of its metric's range is the same in every resample; Wilson's interval over `metric.trials` stands in, stretched to that range.
+
+    Raises:
+      ConfigError: `resamples` or `confidence` out of range.
+      DataError: no example, or one that cannot be measured.
+    """
+    records.check()
     rows = records.drop_padding()
-    metrics = all_metrics(top_k)
-    values = {metric.name: metric(rows) for metric in metrics}
-    all_or_none = values[Accuracy.name] in (0.0, 1.0)
+    metrics = measurable(metrics, rows)
     samples = bootstrap(rows, metrics, resamples=resamples, seed=seed)
-    return {metric.name: _around(values[metric.name], _bounds(metric, values, samples[metric.name], len(rows), confidence, all_or_none)) for metric in metrics}
+    found = {}
+    for metric in metrics:
+        value = metric(rows)
+        found[metric.name] = _around(value, _bounds(metric, value, samples[metric.name], metric.trials(rows), confidence))
+    return found
 
 
-def _bounds(metric: Metric, values: dict[str, float], sample: np.ndarray, count: int, confidence: float, all_or_none: bool) -> tuple[float, float]:
-    """Low and high of one metric, by the rule for its kind."""
-    value = values[metric.name]
-    if isinstance(metric, Proportion):
-        return wilson(value, count, confidence)
-    if isinstance(metric, ClassCounts) and all_or_none:
-        return wilson(values[Accuracy.name], count, confidence)
-    if isinstance(metric, MacroF1):
+def _bounds(metric: Metric, value: float, sample: np.ndarray, trials: int, confidence: float) -> tuple[float, float]:
+    """Low and high of one metric, by its rule."""
+    if metric.rule == "wilson":
+        return wilson(value, trials, confidence)
+    if metric.lowest is not None and value in (metric.lowest, 1.0) and np.all(sample == value):
+        low, high = wilson(float(value == 1.0), trials, confidence)
+        return metric.lowest + (1 - metric.lowest) * low, metric.lowest + (1 - metric.lowest) * high
+    if metric.rule == "bias_corrected":
         return bias_corrected(sample, value, confidence)
     low, high = _percentiles(sample, confidence)
-    return (max(0.0, 2 * value - high), high) if isinstance(metric, ExpectedCalibrationError) else (low, high)
+    return (max(0.0, 2 * value - high), high) if metric.rule == "gap" else (low, high)
 
 
-def paired_difference(one: Records, other: Records, metric: Metric, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
+def paired_difference(one: RecordTable, other: RecordTable, metric: Metric, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
     """`metric(one) - metric(other)` on the same examples, aligned by id.
 
     Proportions: the adjusted Wald interval for paired proportions of Bonett and Price (2012, doi:10.3102/1076998611411915), which is honest where few
@@ -108,7 +127,7 @@ def bias_corrected(sample: np.ndarray, value: float, confidence: float) -> tuple
     return float(low), float(high)
 
 
-def bootstrap(records: Records, metrics: Sequence[Metric], *, resamples: int, seed: int) -> dict[str, np.ndarray]:
+def bootstrap(records: RecordTable, metrics: Sequence[Metric], *, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Each metric, by name, of `resamples` sets of examples drawn with replacement: arrays `[resamples]`.
 
     A resample is a vector of counts, so the states of all metrics are one product `counts [m n] @ contributions [n state]`, in chunks of bounded size.
@@ -122,13 +141,19 @@ def bootstrap(records: Records, metrics: Sequence[Metric], *, resamples: int, se
     rows = records.drop_padding()
     if not len(rows):
         raise DataError("there is no example to resample")
-    parts = [metric.contributions(rows) for metric in metrics]
-    stacked = sparse.diags_array(rows.weight.astype(np.float64)) @ sparse.hstack(parts, format="csr")
+    weight = rows.weight.astype(np.float64)
+    sums = [metric for metric in metrics if isinstance(metric, SumMetric)]
+    columns = {metric: metric.columns(rows) for metric in metrics if isinstance(metric, RankMetric)}
+    parts = [metric.contributions(rows) for metric in sums]
+    stacked = sparse.diags_array(weight) @ sparse.hstack(parts, format="csr") if parts else None
     borders = np.cumsum([cast(tuple[int, int], part.shape)[1] for part in parts])[:-1]
     drawn: dict[str, list[np.ndarray]] = {metric.name: [] for metric in metrics}
     for counts in _counts(len(rows), resamples, seed):
-        for metric, states in zip(metrics, np.split(counts @ stacked, borders, axis=1)):
-            drawn[metric.name].append(metric.compute_many(states))
+        if stacked is not None:
+            for metric, states in zip(sums, np.split(counts @ stacked, borders, axis=1)):
+                drawn[metric.name].append(metric.compute_many(states))
+        for metric, values in columns.items():
+            drawn[metric.name].append(metric.compute_many(values, counts * weight))
     return {name: np.concatenate(chunks) for name, chunks in drawn.items()}
 
 
@@ -142,7 +167,7 @@ def _counts(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
 
 
-def _aligned(one: Records, other: Records) -> tuple[Records, Records]:
+def _aligned(one: RecordTable, other: RecordTable) -> tuple[RecordTable, RecordTable]:
     """Both without padding and in the order of ids."""
     one, other = (side.drop_padding() for side in (one, other))
     one, other = (side.take(np.argsort(side.id, kind="stable")) for side in (one, other))
@@ -153,9 +178,12 @@ def _aligned(one: Records, other: Records) -> tuple[Records, Records]:
         raise DataError(
             f"a paired difference needs the same examples on both sides: {len(one)} and {len(other)} given, {len(differing)} of them on one side only"
         )
-    if not np.array_equal(one.label, other.label):
-        row = np.flatnonzero(one.label != other.label)[0]
-        raise DataError(f"a paired difference needs the same labels on both sides: example {one.id[row]} has {one.label[row]} and {other.label[row]}")
+    if one.truth is not None and not np.array_equal(one.truth, other.truth):
+        if one.truth.shape != other.truth.shape:
+            raise DataError(f"a paired difference needs the same labels on both sides; they are {list(one.truth.shape)} and {list(other.truth.shape)}")
+        differ = one.truth != other.truth
+        row = np.flatnonzero(differ.reshape(len(one), -1).any(axis=1))[0]
+        raise DataError(f"a paired difference needs the same labels on both sides: example {one.id[row]} has {one.truth[row]} and {other.truth[row]}")
     return one, other
 
 

@@ -1,89 +1,21 @@
-"""Metrics as frozen dataclasses: `get_state(records)` -> `merge` -> `compute`, in a notebook as in a run.
+"""Metrics of classification, as frozen dataclasses, and the table of all of them.
 
-A state is a vector of weighted sums over examples: `state = weights @ contributions(records)`. Sums add, so states of shards merge exactly, padding (weight 0)
-changes nothing, and the bootstrap is one matrix product of resampling counts with the same contributions (`intervals.py`).
 Classes that appear neither as a label nor as a prediction count in no average, as in scikit-learn.
 """
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 from typing import ClassVar
 
 import numpy as np
+import scipy.special
 from scipy import sparse
 
-from ftjax.errors import ConfigError, DataError, did_you_mean
-from ftjax.evaluation.records import Records, check_top_k
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric(abc.ABC):
-    """A number of a set of examples, through sums that can be merged."""
-
-    name: ClassVar[str]
-    higher_is_better: ClassVar[bool]
-
-    @abc.abstractmethod
-    def contributions(self, records: Records) -> sparse.csr_array:
-        """What each example adds to the state at weight 1: `[n, state]`."""
-
-    @abc.abstractmethod
-    def compute_many(self, states: np.ndarray) -> np.ndarray:
-        """The metric of each of many states, `[m, state]` -> `[m]`."""
-
-    def get_state(self, records: Records) -> np.ndarray:
-        """The weighted sums of `records`, float64 `[state]`.
-
-        Raises:
-          DataError: an example has no label.
-        """
-        check_labels(records)
-        rows = records.drop_padding()
-        return rows.weight.astype(np.float64) @ self.contributions(rows)
-
-    def merge(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """The state of both sets of examples together."""
-        size = max(len(one), len(other))
-        # States grow by whole classes at the end, so a shorter one has not seen the last classes.
-        return np.pad(one, (0, size - len(one))) + np.pad(other, (0, size - len(other)))
-
-    def compute(self, state: np.ndarray) -> float:
-        """The metric of a state.
-
-        Raises:
-          DataError: the state holds no example.
-        """
-        if not np.any(state):
-            raise DataError(f"{self.name} needs at least one example; there is none")
-        return float(self.compute_many(state[None, :])[0])
-
-    def __call__(self, records: Records) -> float:
-        """`compute(get_state(records))`."""
-        return self.compute(self.get_state(records))
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean(Metric):
-    """The weighted mean of one number per example; state (weight, weighted sum)."""
-
-    @abc.abstractmethod
-    def per_example(self, records: Records) -> np.ndarray:
-        """The number that is averaged, `[n]`."""
-
-    def contributions(self, records: Records) -> sparse.csr_array:
-        """(1, the number)."""
-        values = self.per_example(records).astype(np.float64)
-        return _rows(np.broadcast_to([0, 1], (len(records), 2)), np.stack([np.ones(len(records)), values], axis=1), 2)
-
-    def compute_many(self, states: np.ndarray) -> np.ndarray:
-        """Sum over weight."""
-        return states[:, 1] / states[:, 0]
-
-
-class Proportion(Mean):
-    """The share of examples for which something holds: 0 or 1 for each, so that intervals for proportions apply."""
+from ftjax.errors import ConfigError, did_you_mean
+from ftjax.evaluation.metric import Mean, Metric, Proportion, SumMetric, by_class, ratio, sparse_rows
+from ftjax.evaluation.rank_metrics import RankMetric, mean_auroc
+from ftjax.evaluation.records import Records, check_labels, check_top_k
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +59,10 @@ class LogLoss(Mean):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassCounts(Metric):
+class ClassCounts(SumMetric):
     """Metrics of per-class sums; state (support, predicted, right) of class 0, then of class 1, and so on."""
+
+    lowest: ClassVar[float | None] = 0.0
 
     def contributions(self, records: Records) -> sparse.csr_array:
         """One to the label's support, one to the prediction's count, one to `right` where they agree."""
@@ -136,7 +70,7 @@ class ClassCounts(Metric):
         classes = int(max(records.label.max(), records.prediction.max())) + 1 if rows else 0
         predicted = np.where(records.bad, 0, records.prediction)
         columns = np.stack([3 * records.label, 3 * predicted + 1, 3 * records.label + 2], axis=1)
-        return _rows(columns, np.stack([np.ones(rows), ~records.bad, records.correct], axis=1), 3 * classes)
+        return sparse_rows(columns, np.stack([np.ones(rows), ~records.bad, records.correct], axis=1), 3 * classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +92,7 @@ class MacroF1(ClassCounts):
 
     name: ClassVar[str] = "macro_f1"
     higher_is_better: ClassVar[bool] = True
+    rule: ClassVar[str] = "bias_corrected"
 
     def compute_many(self, states: np.ndarray) -> np.ndarray:
         """Mean over present classes of F1."""
@@ -166,7 +101,29 @@ class MacroF1(ClassCounts):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExpectedCalibrationError(Metric):
+class MatthewsCorrelation(ClassCounts):
+    """Correlation of labels and predictions, 1 for all right and 0 for chance (Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006).
+
+    With s examples, c of them right, t_k of label k and p_k of prediction k: `(c s - sum t p) / sqrt((s^2 - sum p^2) (s^2 - sum t^2))`, 0 where that is 0/0.
+    """
+
+    name: ClassVar[str] = "mcc"
+    higher_is_better: ClassVar[bool] = True
+    lowest: ClassVar[float | None] = -1.0
+
+    def compute_many(self, states: np.ndarray) -> np.ndarray:
+        """From the margins and the diagonal of the confusion matrix."""
+        support, predicted, right = by_class(states)
+        total = support.sum(axis=1)
+        # Rows without a prediction are a class of their own among the predictions.
+        missing = total - predicted.sum(axis=1)
+        covariance = right.sum(axis=1) * total - (support * predicted).sum(axis=1)
+        spread = (total**2 - (predicted**2).sum(axis=1) - missing**2) * (total**2 - (support**2).sum(axis=1))
+        return ratio(covariance, np.sqrt(np.maximum(spread, 0.0)), 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpectedCalibrationError(SumMetric):
     """`sum_b |right_b - confidence_b| / n` over equal-width bins `(b/bins, (b+1)/bins]` of the confidence (Guo et al. 2017, arXiv:1706.04599).
 
     The estimate is biased upwards, the more so the fewer examples a bin holds. State (weight, confidence, right) per bin.
@@ -175,6 +132,7 @@ class ExpectedCalibrationError(Metric):
     bins: int = 15
     name: ClassVar[str] = "ece"
     higher_is_better: ClassVar[bool] = False
+    rule: ClassVar[str] = "gap"
 
     def __post_init__(self) -> None:
         if self.bins < 1:
@@ -185,7 +143,7 @@ class ExpectedCalibrationError(Metric):
         confidence = records.confidence.astype(np.float64)
         first = 3 * np.clip(np.ceil(confidence * self.bins).astype(np.int64) - 1, 0, self.bins - 1)
         values = np.stack([np.ones(len(records)), confidence, records.correct], axis=1)
-        return _rows(np.stack([first, first + 1, first + 2], axis=1), values, 3 * self.bins)
+        return sparse_rows(np.stack([first, first + 1, first + 2], axis=1), values, 3 * self.bins)
 
     def compute_many(self, states: np.ndarray) -> np.ndarray:
         """Gaps of the bins, weighted by their share of the examples."""
@@ -193,13 +151,44 @@ class ExpectedCalibrationError(Metric):
         return np.abs(right - confidence).sum(axis=1) / weight.sum(axis=1)
 
 
+@dataclasses.dataclass(frozen=True)
+class MacroAUROC(RankMetric):
+    """Mean over the classes of the area under the ROC curve of one class against the rest, by its softmax probability (scikit-learn's "ovr", "macro").
+
+    A class that all examples have, or none, is left out. A row whose logits are not finite ranks its own class last and every other one first.
+    """
+
+    name: ClassVar[str] = "macro_auroc"
+    higher_is_better: ClassVar[bool] = True
+    lowest: ClassVar[float | None] = 0.0
+    needs_logits: ClassVar[bool] = True
+
+    def columns(self, records: Records) -> np.ndarray:
+        """The label, then every class's probability."""
+        if records.logits is None:
+            raise ValueError("macro_auroc needs records with logits")
+        own = np.arange(records.logits.shape[1]) == records.label[:, None]
+        shares = scipy.special.softmax(np.where(records.bad[:, None], 0.0, records.logits).astype(np.float64), axis=1)
+        return np.column_stack([records.label, np.where(records.bad[:, None], np.where(own, -1.0, 2.0), shares)])
+
+    def compute_many(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Of two classes both have the same area, so one is enough."""
+        truth = columns[:, :1] == np.arange(columns.shape[1] - 1)
+        first = 1 if truth.shape[1] == 2 else 0
+        return mean_auroc(truth[:, first:], columns[:, 1 + first :], weights)
+
+    def trials(self, records: Records) -> int:
+        """The examples of the rarest class that has any."""
+        return int(np.unique(records.label, return_counts=True)[1].min())
+
+
 def all_metrics(top_k: int = 5) -> tuple[Metric, ...]:
-    """Every metric, in the order of tables."""
-    return (Accuracy(), TopKAccuracy(top_k), BalancedAccuracy(), MacroF1(), LogLoss(), ExpectedCalibrationError())
+    """Every metric that records without logits can answer, in the order of tables."""
+    return (Accuracy(), TopKAccuracy(top_k), BalancedAccuracy(), MacroF1(), LogLoss(), ExpectedCalibrationError(), MatthewsCorrelation())
 
 
 NAMES: dict[str, bool] = {metric.name: metric.higher_is_better for metric in all_metrics()}
-"""Every metric's name, and whether higher is better."""
+"""The names of `all_metrics`, and whether higher is better."""
 
 
 def metric_named(name: str, top_k: int = 5) -> Metric:
@@ -222,36 +211,6 @@ def compute_all(records: Records, num_classes: int, top_k: int) -> dict[str, flo
     """
     check_labels(records, num_classes)
     return {metric.name: metric(records) for metric in all_metrics(top_k)}
-
-
-def check_labels(records: Records, num_classes: int | None = None) -> None:
-    """Refuse examples without a label, or with one that the model has no class for; padding is not looked at.
-
-    Raises:
-      DataError: naming the first such example.
-    """
-    limit = np.iinfo(np.int32).max if num_classes is None else num_classes
-    wrong = np.flatnonzero((records.weight > 0) & ((records.label < 0) | (records.label >= limit)))
-    if len(wrong):
-        allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
-        first = wrong[0]
-        raise DataError(f"{len(wrong)} examples cannot be measured: label {records.label[first]} of example {records.id[first]}; allowed: {allowed}")
-
-
-def _rows(columns: np.ndarray, values: np.ndarray, size: int) -> sparse.csr_array:
-    """`[n, k]` columns and values as a sparse `[n, size]`."""
-    count, each = columns.shape
-    return sparse.csr_array((values.astype(np.float64).ravel(), columns.ravel(), np.arange(0, count * each + 1, each)), shape=(count, size))
-
-
-def by_class(states: np.ndarray) -> np.ndarray:
-    """`[m, 3 classes]` -> `[3, m, classes]`."""
-    return np.moveaxis(states.reshape(len(states), -1, 3), -1, 0)
-
-
-def ratio(numerator: np.ndarray, denominator: np.ndarray, otherwise: float) -> np.ndarray:
-    """Numerator over denominator, `otherwise` where that is 0."""
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), otherwise), where=denominator > 0)
 
 
 def _mean_of_present(values: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -1,18 +1,15 @@
-"""What evaluation remembers of one example: a handful of numbers from which every metric, interval and error list follows.
+"""What evaluation remembers of one example of classification: a handful of numbers from which every metric, interval and error list follows.
 
 `records` runs inside the jitted evaluation step, on the device; `Records` is the same on the host, one numpy array per field.
-A row whose logits are not all finite never passes for right: see `records`.
+A row whose logits are not all finite never passes for right: see `records`. What all tasks' records share is `table.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int32
 
 from ftjax.errors import ConfigError, DataError
+from ftjax.evaluation.table import RecordTable
 
-FIELDS = ("id", "label", "prediction", "confidence", "label_log_probability", "label_rank", "weight")
 NO_PREDICTION = -1
 BAD_LOG_PROBABILITY = math.log(float(np.finfo(np.float32).tiny))
 """What a row without a prediction gives its label: the smallest normal float32. Finite, so that a failed run can still be written as JSON."""
@@ -82,20 +79,16 @@ def check_top_k(top_k: int) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Records:
+class Records(RecordTable):
     """The records of many examples on the host, row by row in the order of evaluation. Fields as in `records`."""
 
-    id: Int32[np.ndarray, " n"]
     label: Int32[np.ndarray, " n"]
     prediction: Int32[np.ndarray, " n"]
     confidence: Float32[np.ndarray, " n"]
     label_log_probability: Float32[np.ndarray, " n"]
     label_rank: Int32[np.ndarray, " n"]
-    weight: Float32[np.ndarray, " n"]
-    logits: Float32[np.ndarray, "n classes"] | None = None
 
-    def __len__(self) -> int:
-        return len(self.id)
+    kind: ClassVar[str] = "classification"
 
     @property
     def correct(self) -> np.ndarray:
@@ -107,27 +100,14 @@ class Records:
         """Bool `[n]`: the logits were not finite, so there is no prediction."""
         return self.prediction < 0
 
-    def take(self, indices: np.ndarray) -> Records:
-        """The rows at `indices` (integers or a mask), in that order."""
-        picked = {name: getattr(self, name)[indices] for name in FIELDS}
-        return Records(**picked, logits=None if self.logits is None else self.logits[indices])
+    @property
+    def losses(self) -> np.ndarray:
+        """Float `[n]`: -log p(label)."""
+        return -self.label_log_probability
 
-    def drop_padding(self) -> Records:
-        """Without the rows of weight 0."""
-        return self if np.all(self.weight > 0) else self.take(self.weight > 0)
-
-    @staticmethod
-    def concatenate(parts: Sequence[Records]) -> Records:
-        """One after the other; logits are kept where every part has them.
-
-        Raises:
-          DataError: there is no part.
-        """
-        if not parts:
-            raise DataError("no records to concatenate: the split gave no batch")
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS}
-        logits = [part.logits for part in parts if part.logits is not None]
-        return Records(**joined, logits=np.concatenate(logits) if len(logits) == len(parts) else None)
+    def check(self) -> None:
+        """Refuse examples without a label."""
+        check_labels(self)
 
     @staticmethod
     def from_logits(logits: np.ndarray, label: np.ndarray, id: np.ndarray | None = None) -> Records:
@@ -138,22 +118,15 @@ class Records:
         return Records(**computed, logits=np.asarray(logits, np.float32))
 
 
-def write_records(path: Path, value: Records) -> None:
-    """Store as `.npz` (one array per field, `logits` where there are any) through a temporary file and a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {name: getattr(value, name) for name in FIELDS} | ({} if value.logits is None else {"logits": value.logits})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def check_labels(records: Records, num_classes: int | None = None) -> None:
+    """Refuse examples without a label, or with one that the model has no class for; padding is not looked at.
 
-
-def read_records(path: Path) -> Records:
-    """What `write_records` stored; no pickle is read."""
-    with np.load(path, allow_pickle=False) as stored:
-        return Records(**{name: stored[name] for name in (*FIELDS, "logits") if name in stored})
+    Raises:
+      DataError: naming the first such example.
+    """
+    limit = np.iinfo(np.int32).max if num_classes is None else num_classes
+    wrong = np.flatnonzero((records.weight > 0) & ((records.label < 0) | (records.label >= limit)))
+    if len(wrong):
+        allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
+        first = wrong[0]
+        raise DataError(f"{len(wrong)} examples cannot be measured: label {records.label[first]} of example {records.id[first]}; allowed: {allowed}")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ftjax.evaluation.metrics import MacroF1, by_class, check_labels, ratio
-from ftjax.evaluation.records import Records
+from ftjax.evaluation.metric import by_class, ratio
+from ftjax.evaluation.metrics import MacroF1
+from ftjax.evaluation.records import Records, check_labels
 
 
 @dataclasses.dataclass(frozen=True)

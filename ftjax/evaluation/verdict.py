@@ -1,4 +1,4 @@
-"""Was it worth it? One honest paragraph from the test accuracy and the paired differences to the baselines.
+"""Was it worth it? One honest paragraph from the main test metric and the paired differences to the baselines.
 
 The intervals are about the choice of test examples; how much another training seed would change is not in them.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from ftjax.evaluation.metric import Metric
+from ftjax.evaluation.metrics import Accuracy
 
 NAMES = {
     "majority": "the majority class",
@@ -17,30 +20,63 @@ NAMES = {
 RIVALS = ("pretrained", "probe", "scratch")
 """Baselines that are an alternative to fine-tuning; to beat the majority class only shows that something was learnt."""
 
+TITLES = {
+    "ece": "calibration error",
+    "entity_f1": "entity F1",
+    "f1": "F1",
+    "macro_auroc": "macro AUROC",
+    "macro_f1": "macro F1",
+    "mae": "mean absolute error",
+    "mcc": "Matthews correlation",
+    "micro_f1": "micro F1",
+    "mrr": "mean reciprocal rank",
+    "ndcg_at_10": "nDCG at 10",
+    "pearson": "Pearson correlation",
+    "r2": "R2",
+    "rmse": "RMSE",
+    "spearman": "Spearman correlation",
+}
+"""Metrics as a sentence names them; others are their name with spaces."""
 
-def verdict(test: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, Any]], *, what: str = "Fine-tuning") -> str:
-    """Better where the whole interval of the difference is above zero, worse where it is below, otherwise not distinguishable.
+
+def verdict(
+    test: Mapping[str, Mapping[str, float]],
+    baselines: Mapping[str, Mapping[str, Any]],
+    *,
+    what: str = "Fine-tuning",
+    metric: Metric | None = None,
+    majority: str = NAMES["majority"],
+) -> str:
+    """Better where the whole interval of the difference is on the metric's good side of zero, worse where it is on the other, otherwise not distinguishable.
 
     Fine-tuning was worth it where it is better than every rival (probe, scratch) that was measured, and not where it is worse than one.
 
     Args:
-      test: `{"accuracy": {"value", "low", "high"}}`.
-      baselines: by name, each with `"difference"`: accuracy of the model minus the baseline's, `{"value", "low", "high"}` (`intervals.paired_difference`).
+      test: `{name of the metric: {"value", "low", "high"}}`.
+      baselines: by name, each with `"difference"`: the metric of the model minus the baseline's, `{"value", "low", "high"}` (`intervals.paired_difference`).
         One without it was not measured and is not spoken of.
       what: the subject of the first sentence.
+      metric: the main one; None: accuracy.
+      majority: what the baseline is that does not look at its input (`Measures.majority_name`).
     """
+    metric = metric or Accuracy()
+    names = NAMES | {"majority": majority}
     differences = {name: baselines[name]["difference"] for name in NAMES if "difference" in baselines.get(name, {})}
-    reached = f"{what} reached {_span(test['accuracy'])} test accuracy"
+    reached = f"{what} reached {_span(test[metric.name])} test {TITLES.get(metric.name, metric.name.replace('_', ' '))}"
     if not differences:
         return f"{reached}. No baseline was measured beside it, so whether it was worth it is not known."
-    return f"{reached}, {_join([_compared(name, difference) for name, difference in differences.items()])}{_conclusion(differences)}"
+    told = _join([_compared(names[name], difference) for name, difference in differences.items()])
+    signs = {name: _sign(difference) * (1 if metric.higher_is_better else -1) for name, difference in differences.items()}
+    # Of an error, less is better, which not every reader of the numbers has in mind.
+    return f"{reached}{'' if metric.higher_is_better else ' (lower is better)'}, {told}{_conclusion(signs)}"
 
 
-def _conclusion(differences: Mapping[str, Mapping[str, float]]) -> str:
-    rivals = {name: _sign(difference) for name, difference in differences.items() if name in RIVALS}
+def _conclusion(signs: Mapping[str, int]) -> str:
+    """From 1 (better), -1 (worse) or 0 (not distinguishable) for every baseline."""
+    rivals = {name: sign for name, sign in signs.items() if name in RIVALS}
     lost = [NAMES[name] for name, sign in rivals.items() if sign < 0]
     drawn = [NAMES[name] for name, sign in rivals.items() if sign == 0]
-    if _sign(differences.get("majority", {"low": 1.0, "high": 1.0})) <= 0:
+    if signs.get("majority", 1) <= 0:
         return ": it has not been shown to learn anything."
     if lost:
         return f": it was not worth it, {_join(lost)} did better."
@@ -52,17 +88,17 @@ def _conclusion(differences: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _sign(difference: Mapping[str, float]) -> int:
-    """1: better, -1: worse, 0: the interval holds zero."""
+    """1: above zero, -1: below, 0: the interval holds zero."""
     return int(difference["low"] > 0) - int(difference["high"] < 0)
 
 
 def _compared(name: str, difference: Mapping[str, float]) -> str:
     sign = _sign(difference)
     if sign > 0:
-        return f"{_span(difference)} above {NAMES[name]}"
+        return f"{_span(difference)} above {name}"
     if sign < 0:
-        return f"{_span({'value': -difference['value'], 'low': -difference['high'], 'high': -difference['low']})} below {NAMES[name]}"
-    return f"not distinguishable from {NAMES[name]} (a difference of {_span(difference, signed=True)})"
+        return f"{_span({'value': -difference['value'], 'low': -difference['high'], 'high': -difference['low']})} below {name}"
+    return f"not distinguishable from {name} (a difference of {_span(difference, signed=True)})"
 
 
 def _span(interval: Mapping[str, float], *, signed: bool = False) -> str:

@@ -164,7 +164,7 @@ def test_a_label_without_a_class_is_named():
 
 
 def test_names_tell_the_direction():
-    assert NAMES == {"accuracy": True, "top_k_accuracy": True, "balanced_accuracy": True, "macro_f1": True, "log_loss": False, "ece": False}
+    assert NAMES == {"accuracy": True, "top_k_accuracy": True, "balanced_accuracy": True, "macro_f1": True, "log_loss": False, "ece": False, "mcc": True}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -181,7 +181,7 @@ def test_an_unknown_metric_is_refused_with_the_nearest():
         metric_named("acuracy")
     assert str(caught.value) == (
         "unknown metric 'acuracy': did you mean 'accuracy' or 'top_k_accuracy'? "
-        "allowed: 'accuracy', 'balanced_accuracy', 'ece', 'log_loss', 'macro_f1', 'top_k_accuracy'"
+        "allowed: 'accuracy', 'balanced_accuracy', 'ece', 'log_loss', 'macro_f1', 'mcc', 'top_k_accuracy'"
     )
 
 

@@ -1,0 +1,52 @@
+"""The measures of every task, one module each: its records, its metrics, and how its predictions are shown."""
+
+from __future__ import annotations
+
+from ftjax.evaluation.kinds.answers import AnswerMeasures, AnswerRecords
+from ftjax.evaluation.kinds.classification import ClassificationMeasures
+from ftjax.evaluation.kinds.embeddings import EmbeddingMeasures, EmbeddingRecords
+from ftjax.evaluation.kinds.multi_label import MultiLabelMeasures, MultiLabelRecords
+from ftjax.evaluation.kinds.regression import RegressionMeasures, RegressionRecords
+from ftjax.evaluation.kinds.tokens import TokenMeasures, TokenRecords
+from ftjax.evaluation.measures import Measures
+from ftjax.evaluation.records import check_top_k
+from ftjax.tasks import Classification, MultiLabel, QuestionAnswering, Regression, Task, TokenClassification
+
+__all__ = [
+    "AnswerMeasures",
+    "AnswerRecords",
+    "ClassificationMeasures",
+    "EmbeddingMeasures",
+    "EmbeddingRecords",
+    "MultiLabelMeasures",
+    "MultiLabelRecords",
+    "RegressionMeasures",
+    "RegressionRecords",
+    "TokenMeasures",
+    "TokenRecords",
+    "measures_of",
+]
+
+
+def measures_of(task: Task, top_k: int = 5) -> Measures:
+    """The measures of a task.
+
+    Args:
+      task: what is predicted.
+      top_k: the k of classification's top-k accuracy.
+
+    Raises:
+      ConfigError: `top_k` is below 1.
+    """
+    check_top_k(top_k)
+    if isinstance(task, Classification):
+        return ClassificationMeasures(task.classes, top_k)
+    if isinstance(task, MultiLabel):
+        return MultiLabelMeasures(task.classes)
+    if isinstance(task, Regression):
+        return RegressionMeasures(task)
+    if isinstance(task, TokenClassification):
+        return TokenMeasures(task.classes)
+    if isinstance(task, QuestionAnswering):
+        return AnswerMeasures(task.max_answer_length, task.unanswerable)
+    return EmbeddingMeasures()
