@@ -21,6 +21,8 @@ EVERY = "probabilities"
 def beside(rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each row with its answer after its own columns; an answer's name that the rows have already gets `_predicted`, and a number if need be.
 
+    What an answer only repeats of every row (the words of a sentence) is left out.
+
     Args:
       rows: as they were read.
       answers: `{"id", "label", "probability", ...}` of each row; the id is not repeated.
@@ -29,6 +31,8 @@ def beside(rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any
       ValueError: there is not one answer for each row; a bug of the caller.
     """
     flat = [_flat(answer) for answer in answers]
+    same = {name for name in (flat[0] if flat else ()) if all(name in row and row[name] == answer.get(name) for row, answer in zip(rows, flat, strict=True))}
+    flat = [{name: value for name, value in answer.items() if name not in same} for answer in flat]
     taken = set().union(*(row.keys() for row in rows)) if rows else set()
     names: dict[str, str] = {}
     for name in dict.fromkeys(name for answer in flat for name in answer):
@@ -39,8 +43,9 @@ def beside(rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any
 
 def _flat(answer: Mapping[str, Any]) -> dict[str, Any]:
     """An answer without its id, and with a column for each class."""
-    own = {name: value for name, value in answer.items() if name not in ("id", EVERY)}
-    return own | {f"probability of {name}": value for name, value in (answer.get(EVERY) or {}).items()}
+    every = answer.get(EVERY)
+    by_class = {f"probability of {name}": value for name, value in every.items()} if isinstance(every, Mapping) else {}
+    return {name: value for name, value in answer.items() if name != "id" and not (name == EVERY and isinstance(every, Mapping))} | by_class
 
 
 def _free(name: str, taken: set[str]) -> str:

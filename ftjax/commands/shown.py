@@ -19,27 +19,35 @@ NOT_SHOWN = ("id", "offsets", "tags", "answers")
 """What `Split.show` says for the measures, or what stands in the example under another name."""
 
 
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What `Split.show` gives of a row, as JSON.
+def example(described: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """One example of test.json: what the measures say of it, then what a person sees of it.
 
     A picture becomes a thumbnail. A text of more than `LETTERS` letters is cut, and `<name>_characters` says how long it is; so is a list of more than `WORDS`
     words, with `<name>_total`.
+
+    Args:
+      described: of `Measures.describe`.
+      row: of `Split.show`.
     """
+    told = {name: value for name, value in described.items() if name != "row"}
+    seen = {name: value for name, value in row.items() if name not in NOT_SHOWN and name not in told}
     found: dict[str, Any] = {}
-    for name, value in row.items():
-        if name in NOT_SHOWN:
-            continue
-        if isinstance(value, np.ndarray):
-            found[name] = thumbnail(value)
-        elif isinstance(value, str):
-            most = CONTEXT_LETTERS if name == "context" else LETTERS
-            found |= {name: encodable(value[:most])} | ({f"{name}_characters": len(value)} if len(value) > most else {})
-        elif isinstance(value, list):
-            words = [encodable(str(word)[:LETTERS]) for word in value[:WORDS]]
-            found |= {name: words} | ({f"{name}_total": len(value)} if len(value) > WORDS else {})
-        else:
-            found[name] = value
+    for name, value in (told | seen).items():
+        found |= _kept(name, value)
     return found
+
+
+def _kept(name: str, value: Any) -> dict[str, Any]:
+    """What the file holds of one value."""
+    if isinstance(value, np.ndarray):
+        return {name: thumbnail(value)}
+    if isinstance(value, str):
+        most = CONTEXT_LETTERS if name == "context" else LETTERS
+        return {name: encodable(value[:most])} | ({f"{name}_characters": len(value)} if len(value) > most else {})
+    if isinstance(value, (list, tuple)):
+        kept = [encodable(item[:LETTERS]) if isinstance(item, str) else item for item in value[:WORDS]]
+        return {name: kept} | ({f"{name}_total": len(value)} if len(value) > WORDS else {})
+    return {name: value}
 
 
 def encodable(text: str) -> str:

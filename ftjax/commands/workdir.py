@@ -15,7 +15,7 @@ import jax
 
 import ftjax
 from ftjax import configuration, evaluation, files
-from ftjax.commands.shown import shown
+from ftjax.commands.shown import example
 from ftjax.config import Config
 from ftjax.errors import CheckpointError, ConfigError, DataError, WeightsError
 from ftjax.evaluation import Records
@@ -153,16 +153,16 @@ class Workdir:
         """after.json: what competed after training, what was chosen, and the curve of accuracy against distance."""
         files.write_json(self.folder / "after.json", chosen.to_json())
 
-    def write_evaluation(self, plan: Plan, records: Records) -> None:
-        """evaluation/test.npz and test.json: every prediction, the confusion matrix, and the pictures that a person should look at."""
-        folder, count = self.folder / "evaluation", plan.config.report.thumbnails
+    def write_evaluation(self, plan: Plan, records: Any) -> None:
+        """evaluation/test.npz and test.json: every prediction, the tables of the task, and the examples that a person should look at."""
+        folder, count, measures = self.folder / "evaluation", plan.config.report.thumbnails, plan.measures
+        split = plan.dataset.splits["test"]
         evaluation.write_records(folder / "test.npz", records)
-        found = {
-            "confusion": evaluation.confusion_matrix(records, len(plan.dataset.classes)).tolist(),
-            "errors": [_example(plan, records, int(i)) for i in evaluation.worst_errors(records, count)],
-            "uncertain": [_example(plan, records, int(i)) for i in evaluation.least_certain(records, count)],
-        }
-        files.write_json(folder / "test.json", found)
+        found = measures.tables(records) | {"errors": measures.errors(records, split, count)}
+        if isinstance(records, Records):
+            found["uncertain"] = [measures.describe(records, int(row), split) for row in evaluation.least_certain(records, count)]
+        examples = {name: [example(item, split.show(item["row"])) for item in found[name]] for name in ("errors", "uncertain") if name in found}
+        files.write_json(folder / "test.json", found | examples)
 
     def write_result(self, plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
         """result.json: what every run says, and `values`."""
@@ -176,16 +176,3 @@ class Workdir:
         result = {"task": config.task.name, "method": config.method, "seed": config.seed, "warnings": []} | values | {"versions": versions}
         files.write_json(self.folder / "result.json", result)
         return result
-
-
-def _example(plan: Plan, records: Records, row: int) -> dict[str, Any]:
-    """One test example as a person wants to see it."""
-    classes, split = plan.dataset.classes, plan.dataset.splits["test"]
-    index, prediction = int(records.id[row]), int(records.prediction[row])
-    return {
-        "id": split.ids[index],
-        "label": classes[int(records.label[row])],
-        "prediction": classes[prediction] if prediction >= 0 else None,
-        "confidence": float(records.confidence[row]),
-        **shown(split.show(index)),
-    }

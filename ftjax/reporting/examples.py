@@ -55,9 +55,9 @@ def cards(items: Any, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 def _card(item: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """A card. Values without a class are numbers, and are never just right or wrong."""
-    numeric = wording.is_number(item.get("prediction")) and not classes
+    numeric = wording.is_number(item.get("label")) and not classes
     label, prediction = (wording.number(item.get(key)) if numeric else class_name(item.get(key), classes) for key in ("label", "prediction"))
-    off = f"off by {wording.number(item['prediction'] - item['label'])}" if numeric and wording.is_number(item.get("label")) else ""
+    off = f"off by {wording.number(item['prediction'] - item['label'])}" if numeric and wording.is_number(item.get("prediction")) else ""
     parts = [{"name": NAMES[name], **found} for name in NAMES if (found := texts.excerpt(item, name))]
     return {
         "prediction": prediction,

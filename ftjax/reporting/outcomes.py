@@ -69,6 +69,8 @@ def regression(run: Run) -> dict[str, Any]:
     if len(label) != len(prediction):
         label = prediction = np.zeros(0)
     kept = np.asarray(run.records["weight"]) > 0 if len(run.records.get("weight", ())) == len(label) else np.ones(len(label), bool)
+    # The largest float32 stands for a prediction that was not finite.
+    kept &= np.abs(prediction) < float(np.finfo(np.float32).max)
     label, prediction = label[kept], prediction[kept]
     more = f" {wording.count(text_figures.MOST_POINTS)} of {wording.count(len(label))} examples." if len(label) > text_figures.MOST_POINTS else ""
     return {
@@ -96,12 +98,11 @@ def multi_label(run: Run) -> dict[str, Any]:
 
 
 def token_classification(run: Run) -> dict[str, Any]:
-    """A table per entity type, and sentences with wrong entities."""
-    return {
-        "figures": [],
-        "tables": counts_table(run.test.get("entities"), "Every entity type", "Type"),
-        "shown": _shown("Sentences with wrong entities", "most wrong ones first", "sentences", examples.sentences(run.test.get("errors"))),
-    }
+    """A table per entity type, or per tag where tags mark no entities, and sentences with wrong ones."""
+    tables = counts_table(run.test.get("entities"), "Every entity type", "Type") + counts_table(run.test.get("labels"), "Every tag", "Tag")
+    title = f"Sentences with wrong {'tags' if run.test.get('labels') else 'entities'}"
+    shown = _shown(title, "those the model was most wrong about first", "sentences", examples.sentences(run.test.get("errors")))
+    return {"figures": [], "tables": tables, "shown": shown}
 
 
 def question_answering(run: Run) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def data(run: Run) -> dict[str, Any]:
         "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
         "text": texts.tokens(run) if run.of_text else {},
-        "class": CLASSES[run.task] if run.task in CLASSES else "class",
+        "class": CLASSES.get(run.task, "class"),
         "thing": "row" if run.of_text else "file",
         "reason": run.notes.get("data.json", ""),
     }

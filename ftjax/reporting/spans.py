@@ -44,12 +44,19 @@ def marked(words: Sequence[str], label: Sequence[str], prediction: Sequence[str]
       label: its true tags.
       prediction: the model's.
     """
+    if not spans([*label, *prediction]):
+        return [_by_word(*found) for found in itertools.zip_longest(words, label[: len(words)], prediction[: len(words)], fillvalue="")]
     true, said = _covering(spans(label), len(words)), _covering(spans(prediction), len(words))
     pieces = []
     for (here, there), group in itertools.groupby(range(len(words)), key=lambda place: (true[place], said[place])):
         text = " ".join(words[place] for place in group)
         pieces.append({"text": text, **_judged(here, there)})
     return pieces
+
+
+def _by_word(word: str, true: str, said: str) -> dict[str, Any]:
+    """A word whose tags mark no spans, parts of speech for instance: pointed out where they differ."""
+    return {"text": word, "kind": "", "note": ""} if true == said else {"text": word, "kind": "confused", "note": f"{said}, but {true}"}
 
 
 def _judged(true: Span | None, said: Span | None) -> dict[str, str]:

@@ -29,6 +29,7 @@ TITLES = {
     "micro_f1": "Micro F1",
     "mrr": "Mean reciprocal rank",
     "mse": "Mean squared error",
+    "ndcg_at_10": "NDCG at 10",
     "pearson": "Pearson correlation",
     "r2": "R²",
     "rmse": "RMSE",
@@ -52,10 +53,10 @@ PROPER = ("AUROC", "Matthews", "Pearson", "Spearman")
 """First words of titles that keep their capital inside a sentence."""
 
 CONSTANTS = {
-    "multi_label": "Most frequent labels",
+    "multi_label": "Label frequencies",
     "regression": "Training mean",
     "token_classification": "Majority tag",
-    "question_answering": "Majority answer",
+    "question_answering": "Never answering",
 }
 """The baseline "majority", which never looks at an example, by task."""
 

@@ -169,3 +169,9 @@ def test_only_flags_about_texts_have_a_meaning(text_run, tmp_path, capsys):
     (tmp_path / "new.csv").write_text("sentence\na\n")
     assert text_run(tmp_path / "new.csv", tmp_path / "out.csv", "--config.seed=1") == 2
     assert "predict takes --config.text.* only, not --config.seed" in capsys.readouterr().err
+
+
+def test_what_an_answer_only_repeats_is_not_there_twice():
+    rows = [{"words": ["a", "b"], "tags": ["O", "O"]}]
+    [out] = answered.beside(rows, [{"id": "1", "words": ["a", "b"], "tags": ["O", "B-x"], "probabilities": [0.5, 0.75]}])
+    assert out == {"words": ["a", "b"], "tags": ["O", "O"], "tags_predicted": ["O", "B-x"], "probabilities": [0.5, 0.75]}

@@ -30,7 +30,7 @@ MAKE = {
 SAYS = {
     "classification": ["Test accuracy", "Worst errors", "How do I top up?", "77 classes", "Confused most often", "Matthews correlation"],
     "regression": ["Test Pearson correlation", "Furthest off", "Training mean", "There is no man playing a guitar.", "off by", "1,500 of 2,400 examples"],
-    "multi_label": ["Test macro F1", "Every label", "anger, joy", "Most frequent labels"],
+    "multi_label": ["Test macro F1", "Every label", "anger, joy", "Label frequencies"],
     "token_classification": [
         "Test F1",
         "Every entity type",
@@ -280,3 +280,13 @@ def test_lengths_show_every_bucket_and_the_cut():
     assert drawing.count('class="border"') == 3
     assert "longer texts are cut at 64 tokens" in drawing
     assert "test," not in drawing
+
+
+def test_tags_that_mark_no_entities_are_compared_word_by_word():
+    pieces = spans.marked(["the", "dog", "barks", "."], ["DET", "NOUN", "VERB"], ["DET", "VERB", "VERB"])
+    assert [(piece["text"], piece["kind"], piece["note"]) for piece in pieces] == [
+        ("the", "", ""),
+        ("dog", "confused", "VERB, but NOUN"),
+        ("barks", "", ""),
+        (".", "", ""),
+    ]
