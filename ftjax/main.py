@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "fine-tune, evaluate, export and report (the default)",
     "check": "dry run: configuration, data, weights, coefficients, memory, FLOPs and time, without training",
     "evaluate": "measure a finished run on one of its splits, or on other data",
+    "export": "write a finished run's model as a directory that transformers loads",
     "predict": "label new images with a finished run",
     "report": "write report.html again from a run directory",
 }

@@ -26,7 +26,15 @@ _FILTERS = {"bilinear": 2, "bicubic": 3}
 _CLASSES = {"vit": "ViTForImageClassification", "deit": "DeiTForImageClassification", "dinov2": "Dinov2ForImageClassification"}
 
 
-def save_hugging_face(folder: str | Path, flat: Mapping[str, Any], held: Recognised, *, task: str = "classification", tokenizer: Path | None = None) -> None:
+def save_hugging_face(
+    folder: str | Path,
+    flat: Mapping[str, Any],
+    held: Recognised,
+    *,
+    task: str = "classification",
+    tokenizer: Path | None = None,
+    max_length: int | None = None,
+) -> None:
     """Write `config.json`, `model.safetensors` and, where the input is known, `preprocessor_config.json` or the files of the tokenizer.
 
     Args:
@@ -35,13 +43,14 @@ def save_hugging_face(folder: str | Path, flat: Mapping[str, Any], held: Recogni
       held: what they are; its `classes` become `id2label`. Options must be complete.
       task: what a text model was trained for, as `task.name` has it.
       tokenizer: the `tokenizer.json` of a text model.
+      max_length: tokens at which a text model's texts are cut; None: as many as it can read.
 
     Raises:
       WeightsError: transformers has no model of this architecture, a leaf has no name there, or the input is not square.
     """
     folder = Path(folder)
     if held.image_size is None:
-        save_text(folder, flat, held, task, tokenizer)
+        save_text(folder, flat, held, task, tokenizer, max_length)
         return
     config, name_map = _config(held)
     tensors = name_map.foreign(flat, held)

@@ -40,7 +40,7 @@ _SPECIAL = {
 }
 
 
-def save_text(folder: Path, flat: Mapping[str, Any], held: Recognised, task: str, tokenizer: Path | None) -> None:
+def save_text(folder: Path, flat: Mapping[str, Any], held: Recognised, task: str, tokenizer: Path | None, max_length: int | None = None) -> None:
     """Write `config.json`, `model.safetensors`, the tokenizer's files, and for embeddings what sentence-transformers reads.
 
     Raises:
@@ -60,7 +60,8 @@ def save_text(folder: Path, flat: Mapping[str, Any], held: Recognised, task: str
         tensors = {name.replace("classifier.", "qa_outputs."): array for name, array in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
-    longest = held.options["positions"] - held.options["position_offset"]
+    most = held.options["positions"] - held.options["position_offset"]
+    longest = min(max_length or most, most)
     if tokenizer:
         shutil.copyfile(tokenizer, folder / "tokenizer.json")
         write_json(folder / "tokenizer_config.json", _tokenizer_config(pieces, longest, kind == "bert"))
@@ -146,14 +147,8 @@ def _tokenizer_config(pieces: Mapping[str, Any], longest: int, segments: bool) -
 
 
 def _write_pooling(folder: Path, held: Recognised, longest: int) -> None:
-    """The files of sentence-transformers: a body, then its pooling.
-
-    Raises:
-      WeightsError: the pooling is not one of theirs.
-    """
+    """The files of sentence-transformers: a body, then its pooling."""
     pool = held.options["pool"]
-    if pool not in ("mean", "first"):
-        raise WeightsError(f"sentence-transformers has no pooling {pool!r}; allowed: model.pool='mean' or 'first'")
     kinds = ("Transformer", ""), ("Pooling", "1_Pooling")
     modules = [{"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"} for index, (kind, path) in enumerate(kinds)]
     pooling = {"cls_token": pool == "first", "mean_tokens": pool == "mean", "max_tokens": False, "mean_sqrt_len_tokens": False}

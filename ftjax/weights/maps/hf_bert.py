@@ -190,13 +190,15 @@ HF_BERTS = {kind.prefix: _named(kind) for kind in (BERT, ROBERTA, DISTILBERT)}
 
 
 def refuse_no_counterpart(options: dict[str, Any], kind: Kind) -> None:
-    """Refuse ends that transformers has no model for.
+    """Refuse ends that there is no model for.
 
     Raises:
-      WeightsError: the pool or the head of a classifier of texts is another than this kind's.
+      WeightsError: the pool or the head of a classifier of texts is another than this kind's, or an embedding is pooled as nobody does.
     """
-    found, head = (options["pool"], options["head"]), options["output"]
+    pool, head, output = options["pool"], options["head"], options["output"]
+    if output == "embedding" and pool == "pooler":
+        raise WeightsError(f"sentence-transformers has no pooling {pool!r}; allowed: model.pool='mean' or 'first'")
     allowed = [(kind.pool, kind.head), *([("first", "tanh")] if kind is BERT else [])]
-    if head == "sequence" and found not in allowed:
-        choices = " or ".join(f"model.pool={pool!r} with a head {name!r}" for pool, name in allowed)
-        raise WeightsError(f"transformers' {kind.shown} for texts has no pool {found[0]!r} with a head {found[1]!r}; allowed: {choices}; train with that")
+    if output == "sequence" and (pool, head) not in allowed:
+        choices = " or ".join(f"model.pool={pool!r} with a head {head!r}" for pool, head in allowed)
+        raise WeightsError(f"transformers' {kind.shown} for texts has no pool {pool!r} with a head {head!r}; allowed: {choices}; train with that")

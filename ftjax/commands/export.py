@@ -1,0 +1,98 @@
+"""`ftjax export`: write a finished run's model in another library's format.
+
+`--format hf` is a directory that transformers loads whole (sentence-transformers too, for embeddings). It is read back before it is called written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ftjax import files, models, trees, weights
+from ftjax.errors import ConfigError, DataError, WeightsError
+
+TOKENIZER = "tokenizer.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `export`."""
+    parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory of a finished run, or a copy of its model/")
+    parser.add_argument(
+        "--format", choices=("hf",), default="hf", help="hf: config.json, model.safetensors and what prepares the input, as transformers reads them"
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the directory to write; it must be empty or new")
+
+
+def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
+    """Write the directory; 0 when it was read back as it should be."""
+    if flags:
+        raise ConfigError("export takes the configuration of the run; --config.* has no meaning here")
+    output: Path = arguments.output
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"--output {output} is there already; allowed: an empty or a new directory")
+    export(arguments.workdir, output)
+    sys.stdout.write(f"{output}\n")
+    return 0
+
+
+def export(workdir: Path, output: Path) -> None:
+    """Write the model of a finished run to a Hugging Face directory and read it back.
+
+    Raises:
+      DataError: there is no finished run.
+      WeightsError: transformers has no such model, or what was read back is not what was written.
+    """
+    folder = workdir / "model" if (workdir / "model").is_dir() else workdir
+    if not (folder / "model.json").is_file():
+        raise DataError(f"{workdir} holds no finished run: {folder / 'model.json'} is missing; train with --workdir {workdir} first")
+    description = files.read_json(folder / "model.json")
+    model = models.build(models.ModelSpec.from_json(description["spec"]))
+    tensors = weights.open_weights(str(folder / "weights.safetensors")).tensors
+    flat = {path: tensors[path] for path in tensors}
+    held = _held(model.spec, description)
+    tokenizer, longest = _tokenizer(folder, model, description)
+    weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest)
+    _read_back(output, flat, model, held)
+
+
+def _held(spec: models.ModelSpec, description: dict[str, Any]) -> weights.Recognised:
+    """What the run's weights are."""
+    classes = tuple(description["classes"]) or None
+    read = description.get("input")
+    return weights.Recognised(spec.family, dict(spec.options), spec.num_classes, spec.image_size, "ftjax", read, classes=classes)
+
+
+def _tokenizer(folder: Path, model: models.Model, description: dict[str, Any]) -> tuple[Path | None, int | None]:
+    """The tokenizer of a text model, and where the run cut its texts.
+
+    Raises:
+      DataError: it is missing.
+    """
+    if model.family.reads != "text":
+        return None, None
+    if not (folder / TOKENIZER).is_file():
+        raise DataError(f"{folder} is a text model without {TOKENIZER}; restore it from the run, or train again")
+    return folder / TOKENIZER, int(description["preprocessing"]["max_length"])
+
+
+def _read_back(output: Path, flat: dict[str, np.ndarray], model: models.Model, held: weights.Recognised) -> None:
+    """Load the directory as any other of transformers and compare every number.
+
+    Raises:
+      WeightsError: something differs.
+    """
+    params, extra = jax.eval_shape(model.init, jax.random.key(0))
+    target = {path: (leaf.shape, leaf.dtype) for path, leaf in (trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))).items()}
+    source = weights.open_weights(str(output))
+    found = dataclasses.replace(weights.recognise(source), options=held.options, num_classes=held.num_classes)
+    plan = weights.plan(source, found, target, reinitialise=(), image_size=held.image_size)
+    read = plan.apply({path: np.zeros(shape, dtype) for path, (shape, dtype) in target.items()})
+    odd = [path for path, array in read.items() if not np.array_equal(array, np.asarray(flat[path], np.float32))]
+    if odd:
+        raise WeightsError(f"{output}: what was read back is not what was written: {', '.join(odd[:5])}")
