@@ -66,8 +66,8 @@ def bind(table: Table, text: TextConfig, task: str, *, labelled: bool = True, li
     """
     guess = _Guess(table, task)
     why: dict[str, str] = {}
-    names = tuple(filter(None, (text.text, text.text_pair)))
-    labels = _labels(guess, text, task, why, [_existing(table, name, "text") for name in names]) if labelled and task != "sentence_embedding" else ()
+    given = [_existing(table, name, key) for key, name in (("text.text", text.text), ("text.text_pair", text.text_pair)) if name is not None]
+    labels = _labels(guess, text, task, why, given) if labelled and task != "sentence_embedding" else ()
     if text.text is not None:
         first, why["text"] = _existing(table, text.text, "text.text"), _GIVEN + "text.text"
     elif like is not None and like[0] in table.columns:

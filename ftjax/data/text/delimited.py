@@ -172,10 +172,12 @@ def _has_header(rows: Sequence[Sequence[str]], config: TextConfig, delimiter: st
     first, wanted = [cell.strip() for cell in rows[0]], {config.text, config.text_pair, *(config.label or "").split(",")}
     if wanted & set(first):
         return True
-    if delimiter == " " or len(set(first)) < len(first) or not all(_NAME.fullmatch(cell) and len(cell) <= 40 for cell in first if cell):
+    if delimiter == " " or not all(_NAME.fullmatch(cell) and len(cell) <= 40 for cell in first if cell):
         return False
     if any(is_known(cell) for cell in first):
         return True
+    if len(set(first)) < len(first):
+        return False
     again = any(row[column].strip() == cell for row in rows[1:1001] for column, cell in enumerate(first) if column < len(row))
     return len(first) > 1 and len(rows) > 3 and all(cell and " " not in cell for cell in first) and not again
 
