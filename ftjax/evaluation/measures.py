@@ -46,6 +46,8 @@ class Measures(abc.ABC):
     """The kind of records."""
     majority_name: ClassVar[str] = "the majority class"
     """What the verdict calls the baseline that does not look at its input."""
+    probes: ClassVar[bool] = False
+    """Whether there is a linear probe, so whether features are worth computing."""
 
     @property
     @abc.abstractmethod

@@ -60,61 +60,26 @@ def check_output(path: Path) -> None:
         raise ConfigError(f"predictions cannot be written to {path}: unknown ending {path.suffix!r}; allowed: {', '.join(map(repr, SUFFIXES))}")
 
 
-def write_predictions(path: Path, rows: Sequence[dict[str, Any]], inputs: Sequence[Mapping[str, Any]] | None = None) -> None:
+def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of `Measures.rows` to `path`, through a temporary file and a rename.
 
     `.jsonl`: one object per line. `.csv`: a column per key; `probabilities` becomes `probability of <class>` for each class, lists and objects are JSON inside
     their cell, and None is an empty cell.
-
-    Args:
-      path: where to.
-      rows: predictions.
-      inputs: the rows as they were read, one for each prediction: their columns come first and `id` is left out. A prediction's key that an input column has,
-        too, is written as `predicted <key>`.
 
     Raises:
       ConfigError: the ending is neither.
       OSError: the folder cannot be written; an old file is untouched.
     """
     check_output(path)
-    told = rows if inputs is None else beside(inputs, rows)
-    write_text(path, _jsonl(told) if path.suffix.lower() == ".jsonl" else _csv(told))
+    write_text(path, _jsonl(rows) if path.suffix.lower() == ".jsonl" else _csv(rows))
 
 
-def beside(inputs: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each prediction after the columns of its input.
-
-    Raises:
-      ValueError: there are not as many of the one as of the other; a bug of the caller.
-    """
-    taken = {name for given in inputs for name in given}
-
-    def renamed(key: str) -> str:
-        while key in taken:
-            key = f"predicted {key}"
-        return key
-
-    plain = [{name: _plain(value) for name, value in given.items()} for given in inputs]
-    return [given | {renamed(key): value for key, value in row.items() if key != "id"} for given, row in zip(plain, rows, strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    """What a table may hold as JSON can: numbers that are not finite as None, dates and the like as text."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (str, int, dict)) else str(value)
-
-
-def _jsonl(rows: Sequence[dict[str, Any]]) -> str:
+def _jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
     # ASCII escapes: some readers split lines at U+2028, and file names may hold bytes that are no text.
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     flat = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row)) or ["id", "label", "probability"]
     buffer = io.StringIO(newline="")

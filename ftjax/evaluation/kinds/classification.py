@@ -33,6 +33,7 @@ class ClassificationMeasures(Measures):
 
     main: ClassVar[str] = "accuracy"
     table: ClassVar[type[RecordTable]] = Records
+    probes: ClassVar[bool] = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

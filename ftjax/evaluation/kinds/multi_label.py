@@ -178,6 +178,7 @@ class MultiLabelMeasures(Measures):
     main: ClassVar[str] = "macro_f1"
     table: ClassVar[type[RecordTable]] = MultiLabelRecords
     majority_name: ClassVar[str] = "the labels' frequencies"
+    probes: ClassVar[bool] = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

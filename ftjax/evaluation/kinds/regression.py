@@ -145,6 +145,7 @@ class RegressionMeasures(Measures):
     main: ClassVar[str] = "pearson"
     table: ClassVar[type[RecordTable]] = RegressionRecords
     majority_name: ClassVar[str] = "the mean of the training targets"
+    probes: ClassVar[bool] = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
