@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ftjax.commands.shown import encodable
-from ftjax.evaluation import check_output
-from ftjax.files import write_text
+import numpy as np
 
 SUFFIX = "_predicted"
 EVERY = "probabilities"
@@ -30,6 +26,7 @@ def beside(rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any
     Raises:
       ValueError: there is not one answer for each row; a bug of the caller.
     """
+    rows = [{name: _plain(name, value) for name, value in row.items()} for row in rows]
     flat = [_flat(answer) for answer in answers]
     same = {name for name in (flat[0] if flat else ()) if all(name in row and row[name] == answer.get(name) for row, answer in zip(rows, flat, strict=True))}
     flat = [{name: value for name, value in answer.items() if name not in same} for answer in flat]
@@ -57,29 +54,17 @@ def _free(name: str, taken: set[str]) -> str:
     return wanted
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as `.csv` or `.jsonl`, through a temporary file and a rename; in a CSV nothing is an empty cell and a list is JSON.
-
-    Raises:
-      ConfigError: the ending is neither.
-      OSError: the folder cannot be written; an old file is untouched.
-    """
-    check_output(path)
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows) if path.suffix.lower() == ".jsonl" else _csv(rows))
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO(newline="")
-    # Quoting every text is the one setting that protects a lone carriage return on every Python.
-    writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writerow([encodable(name) for name in columns])
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
-    return buffer.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, (list, dict)):
-        value = json.dumps(value, ensure_ascii=False)
-    return encodable(value) if isinstance(value, str) else value
+def _plain(name: str, value: Any) -> Any:
+    """What a table may hold, as JSON can: numbers that are not finite as None, dates and the like as text."""
+    if name == EVERY:
+        # The writer would take a column of this name for the classes' probabilities.
+        return value if isinstance(value, str) else json.dumps(_plain("", value), ensure_ascii=False)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain("", item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain("", item) for key, item in value.items()}
+    return value if value is None or isinstance(value, (str, int)) else str(value)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftjax import configuration, data, evaluation
-from ftjax.commands.answered import beside, write_table
+from ftjax.commands.answered import beside
 from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config, TextConfig
 from ftjax.errors import ConfigError, DataError, did_you_mean
@@ -57,7 +57,7 @@ def _texts(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[s
     text = _text_config(flags)
     rows, split = data.read_texts(arguments.input, predictor.preprocessing, text)
     check_columns(arguments.input, list(rows[0]), predictor.preprocessing.columns, text)
-    write_table(arguments.output, beside(rows, predictor.rows(split, probabilities=arguments.probabilities)))
+    evaluation.write_predictions(arguments.output, beside(rows, predictor.rows(split, probabilities=arguments.probabilities)))
     empty = sum(not any(str(part).strip() for part in _parts(split.show(row))) for row in range(len(split)))
     if empty:
         sys.stderr.write(f"warning: {empty} of {len(rows)} rows have no text; they were answered as the model answers an empty one\n")

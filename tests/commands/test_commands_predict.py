@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftjax import data
+from ftjax import data, evaluation
 from ftjax.commands import answered, predict
 from ftjax.config import TextConfig
 from ftjax.data import Split
-from ftjax.errors import ConfigError, DataError
+from ftjax.errors import DataError
 from ftjax.main import main
 
 
@@ -61,23 +63,34 @@ def test_every_row_and_column_comes_out_again(tmp_path_factory, data):
     rows = data.draw(st.lists(st.tuples(*[cells] * len(columns)).map(lambda row: dict(zip(columns, row, strict=True))), min_size=1, max_size=5))
     out = answered.beside(rows, [answer(place) for place in range(len(rows))])
     path = tmp_path_factory.mktemp("out") / "out.csv"
-    answered.write_table(path, out)
+    evaluation.write_predictions(path, out)
     header, *body = read(path)
     assert header[: len(columns)] == columns
     assert [row[: len(columns)] for row in body] == [[row[name] for name in columns] for row in rows]
     assert [row[len(columns) :] for row in body] == [["joy", "0.75"]] * len(rows)
-    answered.write_table(path.with_suffix(".jsonl"), out)
+    evaluation.write_predictions(path.with_suffix(".jsonl"), out)
     assert [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()] == out
 
 
 def test_lists_nothing_and_halves_of_surrogates_have_a_cell(tmp_path):
-    answered.write_table(tmp_path / "out.csv", [{"words": ["a", "ü"], "n": None, "bad": "x\udc80", "score": 1.5}])
+    evaluation.write_predictions(tmp_path / "out.csv", [{"words": ["a", "ü"], "n": None, "bad": "x\udc80", "score": 1.5}])
     assert read(tmp_path / "out.csv") == [["words", "n", "bad", "score"], ['["a", "ü"]', "", r"x\udc80", "1.5"]]
 
 
-def test_an_ending_that_names_no_format_is_refused_before_the_work(tmp_path):
-    with pytest.raises(ConfigError, match=r"unknown ending '\.xls'; allowed: '\.jsonl', '\.csv'"):
-        answered.write_table(tmp_path / "out.xls", [{}])
+def test_what_json_has_no_word_for_is_written_in_one_it_has(tmp_path):
+    row = {"score": math.nan, "day": datetime.date(2026, 1, 2), "list": [np.float32(0.5), math.inf], "probabilities": None}
+    [out] = answered.beside([row], [answer(0, probabilities={"joy": 1.0})])
+    assert out == {
+        "score": None,
+        "day": "2026-01-02",
+        "list": [0.5, None],
+        "probabilities": "null",
+        "label": "joy",
+        "probability": 0.75,
+        "probability of joy": 1.0,
+    }
+    evaluation.write_predictions(tmp_path / "out.csv", [out])
+    assert read(tmp_path / "out.csv")[0] == list(out)
 
 
 class Reader:
