@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -141,19 +142,18 @@ def _unread(row: int) -> bytes:
     raise NotImplementedError("texts are read already")
 
 
-def _relabelled(rows: Rows, labels: Sequence[Any], examples: Examples) -> Rows:
-    names = sorted(set(map(str, labels)))
+def _relabelled(rows: Rows, labels: Sequence[str]) -> Rows:
+    names = sorted(set(labels))
     numbers = {name: label for label, name in enumerate(names)}
-    array = np.array([numbers[str(label)] for label in labels], np.int32)
-    return Rows(rows.where, rows.ids, array, rows.splits, tuple(names), rows.read, noun=rows.noun)
+    return dataclasses.replace(rows, labels=np.array([numbers[label] for label in labels], np.int32), classes=tuple(names))
 
 
 def _labelled(rows: Rows, examples: Examples, task: str) -> Rows:
     """Rows whose class says whether copies contradict each other: two scores of one text may differ, two classes may not."""
     if task == "multi_label":
-        return _relabelled(rows, [", ".join(names) for names in examples.labels], examples)
+        return _relabelled(rows, [", ".join(names) for names in examples.labels])
     if task == "token_classification":
-        return _relabelled(rows, [" ".join(tags) for tags in examples.labels], examples)
+        return _relabelled(rows, [" ".join(tags) for tags in examples.labels])
     return rows
 
 
@@ -175,7 +175,7 @@ def _merged(rows: Rows, strata: Sequence[str], examples: Examples) -> Rows:
     """Strata of training rows, the small ones joined to the largest."""
     counts = collections.Counter(name for name, split in zip(strata, examples.splits) if split == "train")
     largest = max(counts, key=lambda name: counts[name], default="all")
-    return _relabelled(rows, [name if counts[name] >= _ALONE else largest for name in strata], examples)
+    return _relabelled(rows, [name if counts[name] >= _ALONE else largest for name in strata])
 
 
 def _hashes(examples: Examples, task: str) -> tuple[list[bytes], list[bytes]]:

@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ftjax.config import TaskConfig, TextConfig
+from ftjax.config import TextConfig
 from ftjax.data.text.names import IDS, LABELS, MULTIPLE, PAIRS, SCORES, TAGS, TEXTS
 from ftjax.data.text.table import Table, as_text
-from ftjax.errors import DataError, did_you_mean
+from ftjax.errors import ConfigError, DataError, did_you_mean
 
 _GIVEN = "by "
 """How the reason begins where the configuration names the column."""
@@ -62,6 +62,7 @@ def bind(table: Table, text: TextConfig, task: str, *, labelled: bool = True, li
       like: the columns of the training data, which are taken where they are there and the configuration is open.
 
     Raises:
+      ConfigError: token_classification with a second text.
       DataError: a column that is not there, or that cannot be guessed.
     """
     guess = _Guess(table, task)
@@ -95,6 +96,10 @@ def _existing(table: Table, name: str, key: str) -> str:
 
 
 def _pair(guess: _Guess, text: TextConfig, first: str, labels: Sequence[str], like: tuple[str, str | None] | None, why: dict[str, str]) -> str | None:
+    if guess.task == "token_classification":
+        if text.text_pair is not None:
+            raise ConfigError(f"text.text_pair={text.text_pair!r}: token_classification tags the words of one text; leave it open")
+        return None
     if text.text_pair is not None:
         why["text_pair"] = _GIVEN + "text.text_pair"
         return _existing(guess.table, text.text_pair, "text.text_pair")
@@ -225,13 +230,3 @@ def _is_number(value: Any) -> bool:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
-
-
-def check_task_columns(task: TaskConfig, binding: Binding, where: str) -> None:
-    """Refuse a second text where the task reads one.
-
-    Raises:
-      DataError: token_classification with a pair.
-    """
-    if task.name == "token_classification" and binding.pair is not None:
-        raise DataError(f"{where}: token_classification tags the words of one text; leave text.text_pair open")

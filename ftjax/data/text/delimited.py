@@ -89,7 +89,10 @@ def _delimiter(text: str, config: TextConfig, kind: str | None) -> str | None:
 
 def _regular(head: Sequence[str], delimiter: str) -> float:
     """Share of the first rows that have the first row's number of fields."""
-    counts = [len(fields) for fields in csv.reader(head, delimiter=delimiter)]
+    try:
+        counts = [len(fields) for fields in csv.reader(head, delimiter=delimiter)]
+    except csv.Error:  # A very long field, or a carriage return within one.
+        counts = [len(line.split(delimiter)) for line in head]
     return sum(count == counts[0] for count in counts) / len(counts)
 
 

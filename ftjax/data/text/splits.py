@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,12 @@ class Encoded:
         """Tokens of each row; of the longer text where there are two inputs."""
         return self.tokens.lengths if self.second is None else np.maximum(self.tokens.lengths, self.second.lengths)
 
-    def split(self, buckets: tuple[int, ...], pad: int, rejected: Sequence[Mapping[str, str]] = ()) -> Split:
+    def split(self, buckets: tuple[int, ...], pad: int) -> Split:
         """The split, padded to the smallest of `buckets` that holds its rows."""
         lengths = self.lengths
         needed = buckets[: int(np.searchsorted(buckets, lengths.max(initial=0))) + 1]
         fields = TextFields(self.tokens, needed, pad, self.second, self.token_label)
-        return Split(self.ids, self.labels, fields, self.show, lengths=lengths, buckets=needed, rejected=tuple(rejected))
+        return Split(self.ids, self.labels, fields, self.show, lengths=lengths, buckets=needed)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -52,13 +52,6 @@ class Tokens:
         """Tokens of each row."""
         return np.diff(self.starts).astype(np.int32)
 
-    def take(self, rows: Int[np.ndarray, " k"]) -> Tokens:
-        """These rows, in this order."""
-        lengths = self.lengths[rows]
-        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        where = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], lengths)
-        return Tokens(self.ids[where], self.segments[where], self.words[where], starts, self.truncated[rows])
-
     def padded(self, rows: Int[np.ndarray, " k"], length: int, pad: int) -> dict[str, np.ndarray]:
         """`tokens` and `segments` int32 and `mask` bool, `[k length]`, filled up on the right."""
         mask, where = self.places(rows, length)

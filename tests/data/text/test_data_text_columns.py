@@ -8,7 +8,7 @@ from text_files import write
 from ftjax.config import TextConfig
 from ftjax.data.text.columns import bind
 from ftjax.data.text.table import read_table
-from ftjax.errors import DataError
+from ftjax.errors import ConfigError, DataError
 
 
 def _bind(tmp_path, content, task="classification", like=None, labelled=True, name="a.csv", **config):
@@ -108,3 +108,9 @@ def test_prediction_takes_the_columns_of_training_where_they_are_there(tmp_path)
     assert _bind(tmp_path, "sentence1,sentence2\na,b\n", like=("premise", "hypothesis"), labelled=False).pair == "sentence2"
     with pytest.raises(DataError, match=r"which column is the second text cannot be seen \('body', 'title', 'text'\): say text\.text_pair$"):
         _bind(tmp_path, content, like=("text", "reply"), labelled=False)
+
+
+def test_tags_have_one_text(tmp_path):
+    with pytest.raises(ConfigError, match=r"^text\.text_pair='text_b': token_classification tags the words of one text; leave it open$"):
+        _bind(tmp_path, "text,text_b,tags\na,b,O\n", "token_classification", text_pair="text_b", label="tags")
+    assert _bind(tmp_path, "text,text_b,tags\na,b,O\n", "token_classification", label="tags").pair is None

@@ -10,6 +10,7 @@ import pytest
 from text_files import jsonl, write
 
 from ftjax.config import TextConfig
+from ftjax.data.text import encodings, table
 from ftjax.data.text.table import read_table
 from ftjax.errors import ConfigError, DataError
 
@@ -27,11 +28,11 @@ def _refused(message, path, content, kind=DataError, **config):
 
 
 def test_a_csv_with_quotes_commas_and_line_breaks(tmp_path):
-    table = _read(tmp_path / "a.csv", 'text,label\n"a, b",1\n"two\nlines ""quoted""",2\r\nlast,3\n')
-    assert table.columns == ("text", "label")
-    assert [list(row) for row in table.rows] == [["a, b", "1"], ['two\nlines "quoted"', "2"], ["last", "3"]]
-    assert list(table.lines) == [2, 3, 5]
-    assert table.facts == {"format": "csv", "delimiter": ",", "header": True, "encoding": "utf-8"}
+    found = _read(tmp_path / "a.csv", 'text,label\n"a, b",1\n"two\nlines ""quoted""",2\r\nlast,3\n')
+    assert found.columns == ("text", "label")
+    assert [list(row) for row in found.rows] == [["a, b", "1"], ['two\nlines "quoted"', "2"], ["last", "3"]]
+    assert list(found.lines) == [2, 3, 5]
+    assert found.facts == {"format": "csv", "delimiter": ",", "header": True, "encoding": "utf-8"}
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,9 @@ def test_a_csv_with_quotes_commas_and_line_breaks(tmp_path):
     ],
 )
 def test_delimiter_and_header_are_found_out(tmp_path, name, content, delimiter, header, columns):
-    table = _read(tmp_path / name, content)
-    assert (table.facts["delimiter"], table.facts["header"], table.columns) == (delimiter, header, columns)
-    assert not table.rejected
+    found = _read(tmp_path / name, content)
+    assert (found.facts["delimiter"], found.facts["header"], found.columns) == (delimiter, header, columns)
+    assert not found.rejected
 
 
 def test_header_and_delimiter_can_be_said(tmp_path):
@@ -64,15 +65,15 @@ def test_header_and_delimiter_can_be_said(tmp_path):
 
 
 def test_a_space_splits_only_as_often_as_there_are_columns(tmp_path):
-    table = _read(tmp_path / "a.label", 'NUM:dist How far is it ?\nHUM:ind Who "was he ?\n', delimiter=" ")
-    assert table.rows == [["NUM:dist", "How far is it ?"], ["HUM:ind", 'Who "was he ?']]
+    found = _read(tmp_path / "a.label", 'NUM:dist How far is it ?\nHUM:ind Who "was he ?\n', delimiter=" ")
+    assert found.rows == [["NUM:dist", "How far is it ?"], ["HUM:ind", 'Who "was he ?']]
     assert _read(tmp_path / "b.txt", "a b c\n1 2 3 4 5\n", delimiter=" ", header=True).rows == [["1", "2", "3 4 5"]]
 
 
 def test_a_tsv_with_unbalanced_quotes_is_read_without_quoting(tmp_path):
-    table = _read(tmp_path / "a.tsv", 'label\ttext\n0\t"never closed\n1\tfine\n0\tclosed" here\n')
-    assert table.rows == [["0", '"never closed'], ["1", "fine"], ["0", 'closed" here']]
-    assert table.warnings == (f"{tmp_path / 'a.tsv'}: quotes are not balanced; they were read as ordinary characters",)
+    found = _read(tmp_path / "a.tsv", 'label\ttext\n0\t"never closed\n1\tfine\n0\tclosed" here\n')
+    assert found.rows == [["0", '"never closed'], ["1", "fine"], ["0", 'closed" here']]
+    assert found.warnings == (f"{tmp_path / 'a.tsv'}: quotes are not balanced; they were read as ordinary characters",)
     swallowing = _read(tmp_path / "b.tsv", 'label\ttext\n0\t"one\n1\ttwo"\n1\tthree\n')
     assert len(swallowing.rows) == 3
     assert _read(tmp_path / "c.tsv", 'label\ttext\n0\t"all of it"\n').rows == [["0", "all of it"]]
@@ -89,9 +90,9 @@ def test_unbalanced_quotes_of_a_csv_name_the_line(tmp_path):
 
 
 def test_ragged_rows_are_named_by_line(tmp_path):
-    table = _read(tmp_path / "a.csv", "text,label\nx,1\ny\nz,1,2\nw,3\n")
-    assert len(table.rows) == 2
-    assert table.rejected == ((3, "1 fields, not 2 (text, label)"), (4, "3 fields, not 2 (text, label)"))
+    found = _read(tmp_path / "a.csv", "text,label\nx,1\ny\nz,1,2\nw,3\n")
+    assert len(found.rows) == 2
+    assert found.rejected == ((3, "1 fields, not 2 (text, label)"), (4, "3 fields, not 2 (text, label)"))
 
 
 def test_a_column_named_twice_is_refused(tmp_path):
@@ -103,7 +104,12 @@ def test_a_field_without_end_is_refused(tmp_path):
     _refused(r": line 2 has a field of 2,000,001 characters; allowed are 2,000,000", tmp_path / "a.tsv", "text\tlabel\n" + "x" * 2_000_001 + "\t1\n")
     open_quote = 'text,label\n"' + "x,1\n" * 600_000
     _refused(r": line 2 has a field of more than 2,000,000 characters; is a quote left open\?", tmp_path / "a.csv", open_quote)
-    assert len(_read(tmp_path / "b.csv", "text,label\n" + "x" * 100_000 + ",1\n").rows[0][0]) == 100_000
+    assert len(_read(tmp_path / "b.csv", "text,label\n" + "x" * 200_000 + ',1\n"y",2\n').rows[0][0]) == 200_000
+
+
+def test_a_carriage_return_within_a_text_is_part_of_it(tmp_path):
+    assert _read(tmp_path / "a.csv", "text,label\nx\ry,1\nz,2\n").rows == [["x\ry", "1"], ["z", "2"]]
+    assert _read(tmp_path / "b.csv", "text,label\rx,1\rz,2\r").rows == [["x", "1"], ["z", "2"]]
 
 
 @pytest.mark.parametrize(
@@ -117,11 +123,11 @@ def test_a_field_without_end_is_refused(tmp_path):
     ],
 )
 def test_the_encoding_is_found_out(tmp_path, raw, encoding, word, warned):
-    table = _read(tmp_path / "a.csv", raw)
-    assert (table.columns, table.facts["encoding"], table.rows[0][0]) == (("text",), encoding, word)
-    assert bool(table.warnings) == warned
+    found = _read(tmp_path / "a.csv", raw)
+    assert (found.columns, found.facts["encoding"], found.rows[0][0]) == (("text",), encoding, word)
+    assert bool(found.warnings) == warned
     if encoding == "latin-1":
-        assert table.warnings == (f"{tmp_path / 'a.csv'} is not UTF-8; it was read as latin-1; if letters look wrong, say text.encoding",)
+        assert found.warnings == (f"{tmp_path / 'a.csv'} is not UTF-8; it was read as latin-1; if letters look wrong, say text.encoding",)
 
 
 def test_the_encoding_can_be_said(tmp_path):
@@ -150,10 +156,10 @@ def test_an_empty_file_and_a_folder_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.txt"])
 def test_json_lines_keep_their_values_and_their_lines(tmp_path, name):
-    table = _read(tmp_path / name, jsonl({"text": "x", "label": 1}) + "\n" + jsonl({"text": "y", "tags": ["a"]}))
-    assert table.columns == ("text", "label", "tags")
-    assert list(table.rows) == [("x", 1, None), ("y", None, ["a"])]
-    assert list(table.lines) == [1, 3]
+    found = _read(tmp_path / name, jsonl({"text": "x", "label": 1}) + "\n" + jsonl({"text": "y", "tags": ["a"]}))
+    assert found.columns == ("text", "label", "tags")
+    assert list(found.rows) == [("x", 1, None), ("y", None, ["a"])]
+    assert list(found.lines) == [1, 3]
 
 
 def test_a_json_array_alone_or_in_an_object(tmp_path):
@@ -168,7 +174,17 @@ def test_parquet_is_read_and_a_damaged_one_named(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x", None], "label": [1, 2], "words": [["a"], ["b", "c"]]}), path)
     for name in (path, path.rename(tmp_path / "unnamed")):
         if name.exists():
-            table = read_table(name, TextConfig())
-            assert table.columns == ("text", "label", "words")
-            assert list(table.rows) == [("x", 1, ["a"]), (None, 2, ["b", "c"])]
+            found = read_table(name, TextConfig())
+            assert found.columns == ("text", "label", "words")
+            assert list(found.rows) == [("x", 1, ["a"]), (None, 2, ["b", "c"])]
     _refused(r" is no Parquet file that can be read: .*", tmp_path / "b.parquet", b"PAR1 nothing")
+
+
+def test_an_enormous_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(encodings, "LARGEST_FILE", 10)
+    _refused(r" has 12 bytes; allowed are 10: cut it into smaller files, or keep the columns that are needed", tmp_path / "a.csv", "text,label\n\n")
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x" * 100]}), path)
+    monkeypatch.setattr(table, "LARGEST_FILE", 10)
+    with pytest.raises(DataError, match=r"a\.parquet unpacks to more than 10 bytes; keep the columns and rows that are needed$"):
+        read_table(path, TextConfig())

@@ -9,7 +9,7 @@ import pytest
 from text_files import PIECES, tiny, tiny_folder, write
 from tokenizers import Tokenizer as Engine
 
-from ftjax.data.text import check_vocabulary, open_tokenizer
+from ftjax.data.text import check_vocabulary, open_tokenizer, tokenizer_files
 from ftjax.data.text.splits import encode_words, first_pieces
 from ftjax.errors import ConfigError, WeightsError
 
@@ -35,14 +35,12 @@ def test_pairs_have_segments_and_the_longer_text_is_cut_first(tmp_path):
     assert tokens.truncated.tolist() == [True, False]
 
 
-def test_rows_are_padded_on_the_right_and_taken_in_any_order(tmp_path):
+def test_rows_are_padded_on_the_right_in_any_order(tmp_path):
     tokens = tiny(tmp_path).encode(["cat", "a cat sat", ""], max_length=16)
-    padded = tokens.padded(np.array([1, 2]), 6, 7)
-    np.testing.assert_array_equal(padded["mask"], [[True] * 5 + [False], [True, True] + [False] * 4])
-    assert padded["tokens"][1].tolist() == [2, 3, 7, 7, 7, 7]
+    padded = tokens.padded(np.array([2, 1]), 6, 7)
+    np.testing.assert_array_equal(padded["mask"], [[True, True] + [False] * 4, [True] * 5 + [False]])
+    assert padded["tokens"][0].tolist() == [2, 3, 7, 7, 7, 7]
     assert {key: value.dtype.name for key, value in padded.items()} == {"tokens": "int32", "mask": "bool", "segments": "int32"}
-    taken = tokens.take(np.array([2, 0]))
-    np.testing.assert_array_equal(taken.padded(np.array([1]), 5, 0)["tokens"], tokens.padded(np.array([0]), 5, 0)["tokens"])
 
 
 def test_truncation_and_padding_of_the_file_are_switched_off(tmp_path):
@@ -159,3 +157,10 @@ def test_a_very_long_text_is_cut_and_counted(tmp_path):
     tokens = tiny(tmp_path).encode(["cat " * 25_000, "cat"], max_length=32)
     assert tokens.lengths.tolist() == [32, 3]
     assert tokens.truncated.tolist() == [True, False]
+
+
+def test_an_enormous_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer_files, "_LARGEST", 10)
+    write(tmp_path / "tokenizer.json", "{" + " " * 20)
+    with pytest.raises(WeightsError, match=r"tokenizer\.json has 21 bytes; no tokenizer has more than 10$"):
+        open_tokenizer(tmp_path, "here")
