@@ -135,7 +135,7 @@ SETS = (
     TextSet(name="rte", folder="rte", read=_rte, pair=True, max_length=128, rows=960, steps=60),
     TextSet(name="sick", folder="sick", read=_sick("relatedness_score"), task="regression", pair=True, metric="pearson"),
     TextSet(name="sick_entailment", folder="sick", read=_sick("entailment_judgment"), pair=True),
-    TextSet(name="wnut17", folder="wnut17", read=_wnut17, task="token_classification", metric="f1", max_length=128, rate=5e-4, rows=960, steps=60),
+    TextSet(name="wnut17", folder="wnut17", read=_wnut17, task="token_classification", metric="entity_f1", max_length=128, rate=5e-4, rows=960, steps=60),
     TextSet(name="chnsenticorp", folder="chnsenticorp", read=_chnsenticorp, steps=60),
 )
 NAMES = tuple(one.name for one in SETS)
