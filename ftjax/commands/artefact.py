@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,25 +15,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ftjax import data, distribution, evaluation, files, models, reporting, trees, weights
+from ftjax import data, distribution, evaluation, files, models, reporting, tasks, trees, weights
 from ftjax.commands import verify
-from ftjax.config import MeshConfig
-from ftjax.data import Preprocessing
+from ftjax.config import MeshConfig, TextConfig
+from ftjax.data import Preprocessing, TextPreprocessing
 from ftjax.errors import DataError, WeightsError
-from ftjax.evaluation import Evaluator, Records
+from ftjax.evaluation import Evaluator, Measures
 from ftjax.models import ModelSpec
 from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
 
 
-def write(plan: Plan, params: Tree, batch_stats: Tree, records: Records, workdir: Path) -> None:
+def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     """Write the artefact, read it back, and only when it answers as the trained model did give it its name `model/`; the card follows later.
 
     Args:
       plan: the run.
       params: the chosen parameters.
       batch_stats: the batch statistics that belong to them.
-      records: of the test split, with logits, from these parameters.
       workdir: the run directory.
 
     Raises:
@@ -41,12 +40,20 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, records: Records, workdir
     """
     folder, unchecked = workdir / "model", workdir / "model.unchecked"
     flat = {path: np.asarray(leaf) for path, leaf in (trees.flatten(params) | trees.flatten(batch_stats)).items()}
-    described = {"spec": plan.model.spec.to_json(), "input": plan.selection.input.to_json(), "classes": list(plan.dataset.classes)}
+    described: dict[str, Any] = {"spec": plan.model.spec.to_json(), "classes": list(plan.dataset.classes)}
+    described |= {"input": plan.selection.input.to_json()} if plan.selection.input else {}
     metadata = {"format": "ftjax"} | {key: json.dumps(value) for key, value in described.items()}
     weights.save_safetensors(unchecked / "weights.safetensors", flat, metadata)
     files.write_json(unchecked / "model.json", _description(plan) | described)
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
-    verify.same_answers(plan, records, load(unchecked).records(_first_batches(plan)))
+    if isinstance(plan.preprocessing, data.TextPreprocessing):
+        plan.preprocessing.tokenizer.save(unchecked / data.TOKENIZER)
+    loaded = load(unchecked)
+    verify.same_answers(
+        plan,
+        _answers(plan.evaluator, params, {"batch_stats": batch_stats}, plan),
+        _answers(loaded.evaluator, loaded.params, loaded.extra, plan),
+    )
     shutil.rmtree(folder, ignore_errors=True)
     unchecked.rename(folder)
 
@@ -56,6 +63,8 @@ def _description(plan: Plan) -> dict[str, Any]:
     return {
         "format": 1,
         "task": plan.config.task.name,
+        "task_settings": tasks.task_settings(plan.task),
+        "top_k": plan.config.evaluation.top_k,
         "preprocessing": plan.preprocessing.to_json(),
         "precision": plan.config.model.precision,
         "batch_size": plan.evaluation_batch,
@@ -63,17 +72,20 @@ def _description(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _first_batches(plan: Plan) -> Iterator[Mapping[str, np.ndarray]]:
-    """The first batches of the test split, as evaluation sees them."""
-    return itertools.islice(data.eval_batches(plan.dataset.splits["test"], plan.evaluation_batch), verify.CHECKED_BATCHES)
+def _answers(evaluator: Evaluator, params: Tree, extra: Tree, plan: Plan) -> list[np.ndarray]:
+    """The outputs for the first batches of the test split, as evaluation sees them; weight 0 rows left out."""
+    batches = list(itertools.islice(data.eval_batches(plan.dataset.splits["test"], plan.evaluation_batch), verify.CHECKED_BATCHES))
+    return [part["logits"][part["weight"] > 0] for part in evaluator.parts(params, extra, batches, logits=True)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictor:
-    """A finished run's model, ready to label images."""
+    """A finished run's model, ready to answer for new pictures or texts."""
 
     model: models.Model
-    preprocessing: Preprocessing
+    preprocessing: Any
+    task: Any
+    measures: Measures
     classes: tuple[str, ...]
     params: Tree
     extra: dict[str, Any]
@@ -81,38 +93,66 @@ class Predictor:
     batch_size: int
     max_pixels: int
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model reads texts rather than pictures."""
+        return isinstance(self.preprocessing, data.TextPreprocessing)
+
     def logits(self, split: data.Split) -> np.ndarray:
-        """float32 `[n classes]`, one row per image, in order."""
-        return np.asarray(self.records(data.eval_batches(split, self.batch_size)).logits)
+        """float32 `[n classes]`, one row per example, in order."""
+        return np.asarray(self.records(split).logits)
 
-    def records(self, batches: Iterator[Mapping[str, np.ndarray]]) -> Records:
-        """Records with logits, by the compiled function that evaluated the run."""
-        return self.evaluator.run(self.params, self.extra, batches, logits=True)
+    def records(self, split: data.Split, order: np.ndarray | None = None) -> Any:
+        """Records with the model's outputs, by the compiled function that evaluated the run.
 
-    def predict(self, images: np.ndarray | str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, probabilities: bool = False) -> list[dict[str, Any]]:
-        """Label images: uint8 `[n h w 3]` (or `[n h w]`) arrays of any size, a folder, a file, or a list of files.
+        Args:
+          split: what is to be answered.
+          order: for each of the split's labels what it is called here; None: the same.
+        """
+        batches = data.eval_batches(split, self.batch_size)
+        named = batches if order is None else ({**batch, "label": order[batch["label"]]} for batch in batches)
+        return self.evaluator.run(self.params, self.extra, named, split, logits=True)
+
+    def rows(self, split: data.Split, *, probabilities: bool = False) -> list[dict[str, Any]]:
+        """The predictions for a split as dicts, one per example in order."""
+        return self.measures.rows(self.records(split), split, probabilities=probabilities)
+
+    def predict(self, examples: Any, *, probabilities: bool = False) -> list[dict[str, Any]]:
+        """Answer for new examples.
+
+        Args:
+          examples: pictures: uint8 `[n h w 3]` (or `[n h w]`) arrays of any size, a folder, a file, or a list of files. Texts: a list of texts, or of pairs
+            `(text, second text)`; or the path of a file.
+          probabilities: with the probability of every class.
 
         Returns:
-          One `{"id", "label", "probability"}` per image (`"probabilities": {class: p}` on request); `id` is the file, or the row of the array.
+          One dict per example, `{"id", "label", "probability"}` for classes; `id` is the file, or the row.
 
         Raises:
-          DataError: a file cannot be read as an image, or the array is not of images.
+          DataError: a file cannot be read, or the array is not of images.
         """
-        found = self._arrays(images) if isinstance(images, np.ndarray) else self.read(images)
-        return evaluation.prediction_rows(self.logits(found), found.ids, self.classes, probabilities=probabilities)
+        found = self._arrays(examples) if isinstance(examples, np.ndarray) else self._texts(examples) if self.reads_text else self.read(examples)
+        return self.rows(found, probabilities=probabilities)
 
     def read(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, bad_files: Literal["error", "skip"] = "error") -> data.Split:
         """The images of files or of a folder, as the model wants them; "skip" leaves unreadable ones out and names them in `rejected`."""
         given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
         return data.read_images([os.fspath(path) for path in given], self.preprocessing.image, bad_files=bad_files, max_pixels=self.max_pixels)[1]
 
+    def _texts(self, examples: Any) -> data.Split:
+        if isinstance(examples, (str, os.PathLike)):
+            return data.read_texts(examples, self.preprocessing, TextConfig())[1]
+        return data.texts_split(list(examples), self.preprocessing)
+
     def _arrays(self, images: np.ndarray) -> data.Split:
+        if self.reads_text:
+            raise DataError(f"the model reads texts, not an array of {images.dtype}; give a list of texts, or the path of a file")
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
             raise DataError(f"images are {images.dtype}{list(images.shape)}; allowed: uint8 [n h w], [n h w 1] or [n h w 3], 0 to 255")
         colour = np.broadcast_to(images[..., None] if images.ndim == 3 else images, (*images.shape[:3], 3))
         pixels = np.stack([self.preprocessing.image.fit(np.ascontiguousarray(image)) for image in colour])
         ids = tuple(str(row) for row in range(len(pixels)))
-        return data.Split(ids, np.full(len(ids), data.UNLABELLED, np.int32), data.InMemory(pixels, np.arange(len(ids))))
+        return data.image_split(ids, np.full(len(ids), data.UNLABELLED, np.int32), data.InMemory(pixels, np.arange(len(ids))))
 
 
 def load(workdir: str | os.PathLike[str]) -> Predictor:
@@ -126,17 +166,26 @@ def load(workdir: str | os.PathLike[str]) -> Predictor:
     if not (folder / "model.json").is_file():
         raise DataError(f"{workdir} holds no finished run: {folder / 'model.json'} is missing; train with --workdir {workdir} first")
     description = files.read_json(folder / "model.json")
-    preprocessing = Preprocessing.from_json(description["preprocessing"])
+    preprocessing = _preprocessing(description["preprocessing"], folder)
+    classes = tuple(description["classes"])
+    task = tasks.restore_task(description["task"], classes, description["task_settings"])
+    measures = evaluation.measures_of(task, int(description["top_k"]))
     model = models.build(ModelSpec.from_json(description["spec"]), precision=description["precision"])
     params, extra = _variables(model, folder / "weights.safetensors")
     batch_size = int(description["batch_size"])
     mesh = distribution.make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
     evaluator = Evaluator(
         lambda params, extra, batch: predict(model, preprocessing, params, extra, batch),
+        measures,
         batch_size=batch_size,
         put=lambda batch: distribution.put_batch(batch, mesh),
     )
-    return Predictor(model, preprocessing, tuple(description["classes"]), params, extra, evaluator, batch_size, int(description["max_pixels"]))
+    return Predictor(model, preprocessing, task, measures, classes, params, extra, evaluator, batch_size, int(description["max_pixels"]))
+
+
+def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing | TextPreprocessing:
+    """How rows enter the model: pictures, or texts by the tokenizer beside the weights."""
+    return Preprocessing.from_json(described) if "image" in described else TextPreprocessing.from_json(described, folder)
 
 
 def _variables(model: models.Model, file: Path) -> tuple[Tree, dict[str, Any]]:

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ftjax import configuration, evaluation
+from ftjax import configuration
 from ftjax.coefficients.after import NEEDS_PRETRAINED
 from ftjax.config import Config
 from ftjax.configuration import Origin, Resolved
-from ftjax.evaluation import Records
+from ftjax.evaluation import Baseline
 from ftjax.training.plan import Plan
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
 
-Scratch = Callable[[Resolved], Records | None]
+Scratch = Callable[[Resolved], Any]
 """Trains a configuration on the same data and returns the records of its test split; None: it failed, and has said so."""
 
 REOPENED = (
@@ -51,7 +51,7 @@ class Before:
     """The model as it came, measured before step 0: `features` float32 `[n width]` per split, `records` of the test split with the kept head."""
 
     features: dict[str, np.ndarray] | None
-    records: Records | None
+    records: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +72,14 @@ def before_training(plan: Plan, state: TrainState, statistics: Tree) -> Before:
     """
     asked = plan.config.evaluation.baselines if plan.load is not None else ()
     params = state.theta0
-    features = {name: plan.features(params, statistics, name) for name in plan.dataset.splits} if "probe" in asked else None
-    records = plan.evaluate(params, statistics, "test") if "pretrained" in asked and plan.keeps_head else None
+    probed = "probe" in asked and plan.measures.probes and plan.task.output == "sequence"
+    features = {name: plan.features(params, statistics, name) for name in plan.dataset.splits} if probed else None
+    answers = plan.keeps_head or plan.task.output == "embedding"
+    records = plan.evaluate(params, statistics, "test", logits=True) if "pretrained" in asked and answers else None
     return Before(features, records)
 
 
-def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> Compared:
+def compare(plan: Plan, records: Any, before: Before, scratch: Scratch) -> Compared:
     """Measure the configured baselines on the test split, each with the paired difference to the model.
 
     Args:
@@ -86,40 +88,31 @@ def compare(plan: Plan, records: Records, before: Before, scratch: Scratch) -> C
       before: of `before_training`.
       scratch: trains the same model from random weights.
     """
-    splits, classes, features = plan.dataset.splits, len(plan.dataset.classes), before.features
     found: dict[str, dict[str, Any]] = {}
     warnings: list[str] = []
     for name in plan.config.evaluation.baselines:
-        if name == "majority":
-            theirs, why = evaluation.majority(splits["train"].labels, splits["test"].labels, classes), "always the most frequent training class"
-        elif name == "pretrained":
-            if before.records is None:
-                continue
-            theirs, why = before.records, "the pretrained model with its own head, before any training here"
-        elif name == "probe" and features is not None:
-            probe = evaluation.linear_probe(
-                features["train"],
-                splits["train"].labels,
-                features["validation"],
-                splits["validation"].labels,
-                features["test"],
-                classes,
-                plan.config.seed,
-            )
-            theirs = Records.from_logits(probe.logits, splits["test"].labels)
-            why = f"logistic regression on the features of the model before training, l2 {probe.l2:g} chosen on validation"
-            if probe.unconverged:
-                warnings.append(f"the linear probe stopped before it converged at l2 {', '.join(f'{l2:g}' for l2 in probe.unconverged)}")
-        elif name == "scratch" and plan.config.method != "scratch":
-            theirs = scratch(from_scratch(plan.resolved, batch_statistics=bool(plan.stages[0].abstract.extra["batch_stats"])))
-            why = "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe"
-            if theirs is None:
-                continue
-        else:
+        if name in ("probe", "scratch") and plan.load is None:
             warnings.append(f"baseline {name!r} was left out: this run starts from random weights itself")
             continue
-        found[name] = _measured(plan, records, theirs) | {"why": why}
+        baseline = _baseline(name, plan, before, scratch)
+        if baseline is not None:
+            warnings += baseline.warnings
+            found[name] = _measured(plan, records, baseline.records) | {"why": baseline.why}
     return Compared(found, tuple(warnings))
+
+
+def _baseline(name: str, plan: Plan, before: Before, scratch: Scratch) -> Baseline | None:
+    """One baseline on the test split; None: there is none of this name for the task, or it failed and has said so."""
+    splits = plan.dataset.splits
+    if name == "majority":
+        return plan.measures.majority(splits["train"], splits["test"])
+    if name == "pretrained":
+        return None if before.records is None else Baseline(before.records, "the pretrained model as it came, before any training here")
+    if name == "probe":
+        return None if before.features is None else plan.measures.probe(before.features, splits, plan.config.seed)
+    theirs = scratch(from_scratch(plan.resolved, batch_statistics=bool(plan.stages[0].abstract.extra["batch_stats"])))
+    why = "the same model from random weights: same data, batch size and steps, the learning rate of the scratch recipe"
+    return None if theirs is None else Baseline(theirs, why)
 
 
 def from_scratch(resolved: Resolved, *, batch_statistics: bool = False) -> Resolved:
@@ -140,10 +133,8 @@ def from_scratch(resolved: Resolved, *, batch_statistics: bool = False) -> Resol
     return Resolved(config, dict(resolved.origins) | origins)
 
 
-def _measured(plan: Plan, records: Records, theirs: Records) -> dict[str, Any]:
-    """Accuracy of a baseline with its interval, and how much better the model is on the same examples."""
+def _measured(plan: Plan, records: Any, theirs: Any) -> dict[str, Any]:
+    """Every metric of a baseline with its interval, and how far the model's main one is from it on the same examples."""
     config = plan.config.evaluation
     settings: dict[str, Any] = {"resamples": config.bootstrap, "confidence": config.confidence, "seed": plan.config.seed}
-    own = evaluation.intervals(theirs, len(plan.dataset.classes), config.top_k, **settings)
-    difference = evaluation.paired_difference(records, theirs, evaluation.metric_named("accuracy"), **settings)
-    return {"accuracy": own["accuracy"], "balanced_accuracy": own["balanced_accuracy"], "log_loss": own["log_loss"], "difference": difference}
+    return plan.measures.intervals(theirs, **settings) | {"difference": plan.measures.difference(records, theirs, plan.metric, **settings)}

@@ -61,13 +61,14 @@ def _stage_cost(plan: Plan, stage: Stage, state: TrainState) -> tuple[TrainState
     began = time.perf_counter()
     feed = plan.feed(stage, state)
     built = time.perf_counter() - began
-    flops = float((feed.program.cost_analysis() or {}).get("flops", 0.0))
+    program = next(iter(feed.programs.values()))
+    flops = float((program.cost_analysis() or {}).get("flops", 0.0))
     state, seconds = _timed(plan, feed, state)
     return (
         state,
         {
             "FLOPs per step": f"{flops / 1e9:.3g} GFLOP, {flops / plan.batch_size / 1e9:.3g} per example",
-            "memory of the step": _memory(feed.program.memory_analysis()),
+            "memory of the step": _memory(program.memory_analysis()),
             "compile": f"{built:.1f} s" + (", with the features of all training examples" if stage.head_only else ""),
             "step": f"{seconds * 1e3:.3g} ms, {plan.batch_size / seconds:.0f} examples/s, {flops / seconds / 1e9:.0f} GFLOP/s",
         },

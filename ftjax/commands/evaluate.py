@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ftjax import configuration, data, evaluation, files, reporting
+from ftjax import configuration, data, files, reporting
 from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config
 from ftjax.data import SPLITS
@@ -29,10 +29,8 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     dataset, config = _data(arguments.workdir, flags, predictor)
     split = arguments.split or ("all" if flags else "test")
     records = relabel(predictor, dataset, split)
-    found = evaluation.intervals(
+    found = predictor.measures.intervals(
         records,
-        len(predictor.classes),
-        config.evaluation.top_k,
         resamples=config.evaluation.bootstrap,
         confidence=config.evaluation.confidence,
         seed=config.seed,
@@ -76,8 +74,4 @@ def relabel(predictor: Predictor, dataset: data.Dataset, split: str) -> Records:
         if name not in predictor.classes:
             raise DataError(f"the data have class {name!r}, which the model does not know; {did_you_mean(name, predictor.classes)}")
     order = np.array([predictor.classes.index(name) for name in dataset.classes], np.int32)
-    parts = []
-    for name in SPLITS if split == "all" else (split,):
-        batches = ({**batch, "label": order[batch["label"]]} for batch in data.eval_batches(dataset.splits[name], predictor.batch_size))
-        parts.append(predictor.records(batches))
-    return Records.concatenate(parts)
+    return Records.concatenate([predictor.records(dataset.splits[name], order) for name in (SPLITS if split == "all" else (split,))])

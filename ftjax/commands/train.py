@@ -136,7 +136,7 @@ class _Story:
         verify.finite(chosen.params, chosen.batch_stats, f"in the chosen weights, {chosen.name}")
         self.workdir.write_after(chosen)
         records = self.plan.evaluate(chosen.params, chosen.batch_stats, "test", logits=True)
-        artefact.write(self.plan, chosen.params, chosen.batch_stats, records, self.workdir.folder)
+        artefact.write(self.plan, chosen.params, chosen.batch_stats, self.workdir.folder)
         self.seconds["evaluate"] += time.perf_counter() - began
         start = baselines.before_training(self.plan, fitted.state, statistics)
         compared = baselines.compare(self.plan, records, start, self._scratch)
@@ -145,10 +145,6 @@ class _Story:
         if self.plan.meter is not None:
             found["forgetting"] = self.plan.meter.compare(chosen.params, chosen.batch_stats)
         return self._finish(fitted, records, found)
-
-    @property
-    def _top_k(self) -> int:
-        return self.plan.config.evaluation.top_k
 
     def _open_log(self, resume_step: int | None) -> reporting.MetricsWriter:
         return reporting.MetricsWriter(self.workdir.folder, tensorboard=self.plan.config.report.tensorboard, resume_step=resume_step)
@@ -204,14 +200,19 @@ class _Story:
         """Write what was found, then show it."""
         config = self.plan.config.evaluation
         settings = {"resamples": config.bootstrap, "confidence": config.confidence, "seed": self.plan.config.seed}
-        test = evaluation.intervals(records, len(self.plan.dataset.classes), self._top_k, **settings)
-        what = "Training from scratch" if self.plan.config.method == "scratch" else "Fine-tuning"
+        test, metric = self.plan.measures.intervals(records, **settings), self.plan.metric
         splits = {"validation": found.pop("validation"), "test": test}
-        told = {"status": "ok", "splits": splits, "verdict": evaluation.verdict(test, found["baselines"], what=what), "warnings": self.warnings}
+        chosen = {"name": metric.name, "higher_is_better": metric.higher_is_better}
+        told = {"status": "ok", "splits": splits, "metric": chosen, "verdict": self._verdict(test, found["baselines"])}
+        told |= {"warnings": self.warnings}
         self.workdir.write_evaluation(self.plan, records)
         result = self.workdir.write_result(self.plan, self._measured(fitted) | told | found)
         self.view.summary(result, _write_papers(self.workdir))
         return Run(self.workdir.folder, result)
+
+    def _verdict(self, test: dict[str, Any], compared: dict[str, Any]) -> str:
+        what = "Training from scratch" if self.plan.config.method == "scratch" else "Fine-tuning"
+        return evaluation.verdict(test, compared, what=what, metric=self.plan.metric, majority=self.plan.measures.majority_name)
 
     def _measured(self, fitted: Fit) -> dict[str, Any]:
         """What the clock and the counters say."""

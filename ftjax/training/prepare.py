@@ -75,7 +75,7 @@ def prepare(
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
     table = _table(config, model, params, load, clock, values)
-    preprocessing = reading.preprocessing(config)
+    preprocessing = reading.preprocessing(config, dataset)
     found = coefficients.phases(table, config.coefficient.phases)
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Protocol
 
 from ftjax import data, models
 from ftjax.config import TEXT_SOURCES, Config
 from ftjax.data import Dataset, ImageFormat
-from ftjax.data import text as text_data
+from ftjax.data.text import Tokenizer
 from ftjax.errors import ConfigError
 from ftjax.training.select import Selection
 from ftjax.training.stage import Preprocessing
@@ -24,7 +24,7 @@ class Reader(Protocol):
         """The three splits and the report."""
         ...
 
-    def preprocessing(self, config: Config) -> Preprocessing:
+    def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """What lies between a row and the model; `config` has every open value filled."""
         ...
 
@@ -61,7 +61,7 @@ class _Pictures:
         """Pictures, decoded once."""
         return data.collect(config.data, self.image, config.seed, progress=progress)
 
-    def preprocessing(self, config: Config) -> Preprocessing:
+    def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How images enter the model; it travels with the artefact."""
         assert self.selection.input is not None
         normalize = data.Normalize(self.selection.input.mean, self.selection.input.std)
@@ -70,7 +70,7 @@ class _Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class _Texts:
-    tokenizer: Any
+    tokenizer: Tokenizer
     max_length: int
 
     @classmethod
@@ -78,8 +78,8 @@ class _Texts:
         """The tokenizer that came with the model."""
         if selection.folder is None:
             raise ConfigError(f"data.source={config.data.source!r} needs model.pretrained: a directory with a model and its tokenizer.json")
-        tokenizer = text_data.open_tokenizer(selection.folder, str(config.model.pretrained))
-        text_data.check_vocabulary(tokenizer, int(selection.options["vocabulary"]))
+        tokenizer = data.open_tokenizer(selection.folder, str(config.model.pretrained))
+        data.check_vocabulary(tokenizer, int(selection.options["vocabulary"]))
         takes = models.build(selection.spec(int(selection.options["width"]))).longest or LONGEST
         wanted = config.text.max_length or min(LONGEST, takes)
         if wanted > takes:
@@ -88,8 +88,10 @@ class _Texts:
 
     def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
         """Texts, cut into tokens once."""
-        return text_data.collect_text(config.data, config.text, config.task, self.tokenizer, self.max_length, config.seed)
+        return data.collect_text(config.data, config.text, config.task, self.tokenizer, self.max_length, config.seed)
 
-    def preprocessing(self, config: Config) -> Preprocessing:
+    def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How texts enter the model; it travels with the artefact."""
-        return text_data.TextPreprocessing(self.tokenizer, self.max_length, config.task.name)
+        columns = dataset.report.get("columns", {})
+        bound = (columns["text"]["column"], columns["text_pair"]["column"] if "text_pair" in columns else None) if "text" in columns else None
+        return data.TextPreprocessing(self.tokenizer, self.max_length, config.task.name, bound, config.text.stride)

@@ -146,7 +146,7 @@ def test_predict_and_evaluate_and_report_need_the_run_directory_alone(finished, 
 
     dataset = data.collect(small_config().data, ftjax.load(finished.workdir).preprocessing.image, 0)
     (tmp_path / "in").mkdir()
-    for i, image in enumerate(dataset.splits["test"].images(np.arange(3))):
+    for i, image in enumerate(dataset.splits["test"].fields(np.arange(3))["image"]):
         Image.fromarray(image).save(tmp_path / "in" / f"{i}.png")
     assert main(["predict", "--workdir", str(finished.workdir), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out.jsonl")]) == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
