@@ -47,7 +47,7 @@ def metric_intervals(records: RecordTable, metrics: Sequence[Metric], *, resampl
 
     - "wilson", of proportions (accuracy, recall at k): Wilson (1927).
     - "percentile": percentile bootstrap over examples (Efron 1979). A class that a resample misses is absent from its averages. So also for metrics of an
-      order (areas, correlations): simulated with 30 to 500 examples it covered the truth of AUROC, average precision, Pearson and Spearman in 91 to 95 %.
+      order: simulated with 30, 100 and 500 examples it covered the true AUROC, Pearson and Spearman in 93 to 96 %, average precision in 89 to 93 %.
     - "bias_corrected", of macro-F1: bias-corrected percentile bootstrap (Efron 1981), as F1 of few examples is biased downwards: simulated with 50 classes and
       500 examples plain percentiles covered the truth in 82 %, these in 93 %; with rare classes (1 to 20 examples each) in 70 and 86 %.
     - "gap", of ece: from `max(0, 2 value - h)` to `h`, the upper percentile. A resample of a binned gap is biased upwards a second time, and plain percentiles
