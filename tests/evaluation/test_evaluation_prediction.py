@@ -101,3 +101,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_arguments_that_do_not_fit_are_a_bug():
     with pytest.raises(ValueError, match=r"^logits of shape \(2, 2\) for 1 ids and 2 classes$"):
         prediction_rows(LOGITS, ["a"], ["cat", "dog"])
+
+
+def test_whatever_rows_hold_is_a_column(tmp_path):
+    rows = [
+        {"id": "a", "label": ["x, y", "z"], "probability": [0.9, 0.6]},
+        {"id": "b", "label": [], "probability": []},
+        {"id": "c", "label": None, "probability": None, "note": {"k": 1}},
+    ]
+    write_predictions(tmp_path / "p.csv", rows)
+    assert read_csv(tmp_path / "p.csv") == [
+        ["id", "label", "probability", "note"],
+        ["a", '["x, y", "z"]', "[0.9, 0.6]", ""],
+        ["b", "[]", "[]", ""],
+        ["c", "", "", '{"k": 1}'],
+    ]
+    write_predictions(tmp_path / "p.jsonl", rows)
+    assert [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()] == rows

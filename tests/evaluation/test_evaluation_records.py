@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 
 from ftjax.errors import ConfigError, DataError
 from ftjax.evaluation import Records, read_records, records, write_records
+from ftjax.evaluation.kinds import TokenRecords
 
 
 def computed(logits, label, weight=None) -> dict[str, np.ndarray]:
@@ -143,3 +144,30 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_records(path, records_of([0, 1], [0, 1]))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_batches_of_other_widths_are_joined_and_padded_with_what_the_field_says():
+    def part(first, words):
+        return TokenRecords(
+            id=np.arange(first, first + 2, dtype=np.int32),
+            weight=np.ones(2, np.float32),
+            label=np.ones((2, words), np.int32),
+            prediction=np.ones((2, words), np.int32),
+            probability=np.ones((2, words), np.float32),
+            label_log_probability=np.zeros((2, words), np.float32),
+        )
+
+    joined = TokenRecords.concatenate([part(2, 1), part(0, 3)]).by_id()
+    assert joined.id.tolist() == [0, 1, 2, 3]
+    assert joined.label[0].tolist() == [1, 1, 1]
+    assert joined.label[3].tolist() == joined.prediction[3].tolist() == [1, -1, -1]
+    assert joined.probability[3].tolist() == [1, 0, 0]
+    assert joined.label_log_probability[3].tolist() == pytest.approx([0, -87.3365, -87.3365], abs=1e-3)
+
+
+def test_rows_in_order_are_left_where_they_are():
+    value = records_of([0, 1], [0, 1])
+    assert value.by_id() is value
+    assert records_of([0, 1], [0, 1], id=[5, 2]).by_id().id.tolist() == [2, 5]
+    with pytest.raises(DataError, match=r"^example 5 was evaluated 2 times; every example must count once$"):
+        records_of([0, 1], [0, 1], id=[5, 5]).by_id()

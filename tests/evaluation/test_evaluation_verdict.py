@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ftjax.evaluation import verdict
+from ftjax.evaluation.kinds.regression import RootMeanSquare
+from ftjax.evaluation.kinds.tokens import EntityF1
 
 TEST = {"accuracy": {"value": 0.93, "low": 0.9, "high": 0.95}}
 
@@ -87,3 +89,31 @@ def test_numbers_near_nothing_and_near_all_are_not_rounded_away():
 
 def test_no_difference_at_all_has_no_sign():
     assert "(a difference of 0.00, -0.06 to +0.06)" in verdict(TEST, {"probe": difference(0.0, -0.06, 0.06)})
+
+
+def test_another_metric_is_named():
+    test = {"entity_f1": {"value": 0.5, "low": 0.45, "high": 0.55}}
+    text = verdict(test, {"majority": MAJORITY, "scratch": BETTER}, metric=EntityF1(("O", "B-x")), majority="the most frequent tag")
+    assert text == (
+        "Fine-tuning reached 0.50 (0.45 to 0.55) test entity F1, 0.63 (0.58 to 0.68) above the most frequent tag "
+        "and 0.05 (0.02 to 0.08) above the same model from scratch: it was worth it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("probe", "text"),
+    [
+        (WORSE, "0.04 (0.01 to 0.07) below the linear probe: it was worth it."),
+        (BETTER, "0.05 (0.02 to 0.08) above the linear probe: it was not worth it, the linear probe did better."),
+        (SAME, "not distinguishable from the linear probe (a difference of +0.01, -0.02 to +0.04): it is not shown to be worth it."),
+    ],
+)
+def test_of_an_error_less_is_better(probe, text):
+    test = {"rmse": {"value": 0.93, "low": 0.9, "high": 0.95}}
+    assert verdict(test, {"probe": probe}, metric=RootMeanSquare()) == f"Fine-tuning reached 0.93 (0.90 to 0.95) test RMSE (lower is better), {text}"
+
+
+def test_an_error_that_does_not_beat_the_mean_shows_nothing_learnt():
+    test = {"rmse": {"value": 0.93, "low": 0.9, "high": 0.95}}
+    text = verdict(test, {"majority": BETTER, "probe": WORSE}, metric=RootMeanSquare(), majority="the mean of the training targets")
+    assert text.endswith("above the mean of the training targets and 0.04 (0.01 to 0.07) below the linear probe: it has not been shown to learn anything.")
