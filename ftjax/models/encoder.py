@@ -98,8 +98,8 @@ def _for_output(options: Options, output: str, pool: str | None) -> Options:
     if output == "tokens":
         return {**options, "output": output, "head": "linear"}
     if output == "embedding":
-        made_for_it = options["head"] == "linear" and options["pool"] != "pooler" and options["output"] != "tokens"
-        return {**options, "output": output, "pool": pool or (options["pool"] if made_for_it else "mean"), "head": "linear"}
+        usual = options["pool"] if options["output"] == "embedding" else "mean"
+        return {**options, "output": output, "pool": pool or usual, "head": "linear"}
     if options["output"] == "tokens":
         options = {**options, "pool": "first", "head": "tanh" if options["segments"] else "relu"}
     pool = pool or options["pool"]

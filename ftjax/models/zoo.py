@@ -6,12 +6,14 @@ import dataclasses
 from typing import Any, Literal
 
 from ftjax.errors import ConfigError, did_you_mean
-from ftjax.models import convnext, encoder, mobilenet_v2, resnet, vit
+from ftjax.models import convnext, encoder, mobilenet_v2, modernbert, resnet, vit
 from ftjax.models.family import Family, Model, Options
 from ftjax.models.layers import Precision
 from ftjax.models.spec import Compute, InputSpec, ModelSpec
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (vit.FAMILY, resnet.FAMILY, mobilenet_v2.FAMILY, convnext.FAMILY, encoder.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (vit.FAMILY, resnet.FAMILY, mobilenet_v2.FAMILY, convnext.FAMILY, encoder.FAMILY, modernbert.FAMILY)
+}
 """Every family by its name. To add one, write its file after the pattern of `vit.py` and name it here."""
 
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -15,6 +15,7 @@ from ftjax.errors import WeightsError, did_you_mean
 from ftjax.files import write_json
 from ftjax.weights.maps.base import NameMap, Recognised
 from ftjax.weights.maps.hf_bert import DISTILBERT, HF_BERTS, ROBERTA, Kind, kind_of, refuse_no_counterpart
+from ftjax.weights.maps.hf_modernbert import FAR, HF_MODERNBERT, NEAR, layer_types
 from ftjax.weights.maps.hf_text import written_activation
 from ftjax.weights.readers.hf_config import CONFIG, MODULES, POOLING
 from ftjax.weights.saving import save_safetensors
@@ -28,7 +29,7 @@ TASKS = {
     "sentence_embedding": ("embedding", "Model", None),
 }
 """For each task: the output of the model, the class of transformers, and the `problem_type` of `config.json`."""
-_NAMES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}
+_NAMES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert", "modernbert": "ModernBert"}
 _SPECIAL = {
     "pad_token": ("[PAD]", "<pad>"),
     "unk_token": ("[UNK]", "<unk>"),
@@ -56,11 +57,11 @@ def save_text(folder: Path, flat: Mapping[str, Any], held: Recognised, task: str
     config |= {"architectures": [f"{_NAMES[kind]}{suffix}"], "dtype": "float32", **({"problem_type": problem} if problem else {})}
     config |= {} if task in ("question_answering", "sentence_embedding") else labels(held)
     tensors = name_map.foreign(flat, held)
-    if task == "question_answering":
+    if task == "question_answering" and held.family == "bert":
         tensors = {name.replace("classifier.", "qa_outputs."): array for name, array in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
-    most = held.options["positions"] - held.options["position_offset"]
+    most = held.options["positions"] - held.options.get("position_offset", 0)
     longest = min(max_length or most, most)
     if tokenizer:
         shutil.copyfile(tokenizer, folder / "tokenizer.json")
@@ -86,6 +87,8 @@ def labels(held: Recognised) -> dict[str, Any]:
 
 def _body(held: Recognised, padding: int | None) -> tuple[dict[str, Any], NameMap, str]:
     """The architecture as transformers writes it, the map of its names, and the kind of model."""
+    if held.family == "modernbert":
+        return _modernbert(held.options, padding), HF_MODERNBERT, "modernbert"
     options, kind = held.options, kind_of(held.options)
     refuse_no_counterpart(options, kind)
     config = _config(options, kind, padding)
@@ -113,6 +116,31 @@ def _config(options: Mapping[str, Any], kind: Kind, padding: int | None) -> dict
             )
         config |= {"pad_token_id": options["position_offset"] - 1}
     return config
+
+
+def _modernbert(options: Mapping[str, Any], padding: int | None) -> dict[str, Any]:
+    """In the spellings of transformers 5 and 4."""
+    thetas = {FAR: options["theta"], NEAR: options["local_theta"]}
+    return {
+        "model_type": "modernbert",
+        "vocab_size": options["vocabulary"],
+        "max_position_embeddings": options["positions"],
+        "hidden_size": options["width"],
+        "num_hidden_layers": options["depth"],
+        "num_attention_heads": options["heads"],
+        "intermediate_size": options["hidden"],
+        "norm_eps": options["epsilon"],
+        "hidden_activation": written_activation(options["activation"]),
+        "local_attention": 2 * options["window"],
+        "layer_types": layer_types(options["depth"], options["every"]),
+        "global_attn_every_n_layers": options["every"],
+        "rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in thetas.items()},
+        "global_rope_theta": thetas[FAR],
+        "local_rope_theta": thetas[NEAR],
+        "classifier_pooling": "mean" if options["pool"] == "mean" else "cls",
+        "pad_token_id": padding or 0,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")),
+    }
 
 
 def _read_tokenizer(path: Path) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from ftjax import models, trees
 from ftjax.errors import ConfigError
 from ftjax.models import layers, text
+from ftjax.models.modernbert import rotation, window
 from ftjax.models.modules import Drop, Encoder
+from ftjax.models.transformer import own_positions, rotate
 
 BODY = {"vocabulary": 40, "positions": 20, "width": 16, "depth": 2, "heads": 2, "hidden": 24}
 ENDS = {
@@ -23,12 +25,13 @@ ENDS = {
     "mean": {"pool": "mean"},
     "tokens": {"output": "tokens"},
     "embedding": {"output": "embedding", "pool": "mean"},
+    "modernbert": {"window": 2, "depth": 3},
 }
 
 
 def spec_of(name, **changes):
     options = BODY | ENDS[name] | changes
-    return models.ModelSpec("bert", options, 16 if options.get("output") == "embedding" else 3)
+    return models.ModelSpec("modernbert" if name == "modernbert" else "bert", options, 16 if options.get("output") == "embedding" else 3)
 
 
 @functools.cache
@@ -113,6 +116,27 @@ def test_masked_keys_have_no_weight_at_all_and_a_row_without_keys_stays_finite(p
     loud = jnp.where(mask[:, 0, 0, :, None, None], value, 1e30)
     np.testing.assert_array_equal(layers.attention(query, key, loud, precision, mask)[0], mixed[0])
     np.testing.assert_array_equal(layers.attention(query, key, value, precision, jnp.ones_like(mask)), layers.attention(query, key, value, precision))
+
+
+def test_near_attention_is_the_whole_one_where_texts_are_short_and_cuts_long_ones():
+    mask = jnp.ones((1, 6), bool).at[0, 0].set(False)
+    positions = own_positions(mask)
+    assert window(mask, positions, 5).shape == (1, 1, 1, 6)
+    found = np.asarray(window(mask, positions, 2))[0, 0]
+    places = np.arange(6)
+    np.testing.assert_array_equal(found[1:], ((np.abs(places[:, None] - places) <= 2) & (places > 0))[1:])
+
+
+def test_rotary_positions_know_distances_only():
+    rng = np.random.default_rng(0)
+    query, key = (jnp.asarray(rng.normal(size=(1, 1, 1, 8)), jnp.float32) for _ in range(2))
+
+    def score(first, second):
+        turned = [rotate(x, *rotation(jnp.asarray([[place]]), 8, 100.0)) for x, place in ((query, first), (key, second))]
+        return float((turned[0] * turned[1]).sum())
+
+    assert score(3, 7) == pytest.approx(score(13, 17), abs=1e-4)
+    assert abs(score(3, 7) - score(3, 8)) > 1e-3
 
 
 def gradient(model, params, inputs, key=None):
@@ -200,9 +224,10 @@ def test_groups_are_in_depth_order_with_the_pooler_before_the_head():
     assert groups["bert"] == ("stem", "block_0", "block_1", "pooler", "head")
     assert groups["roberta"] == groups["tokens"] == ("stem", "block_0", "block_1", "head")
     assert groups["embedding"] == ("stem", "block_0", "block_1")
+    assert groups["modernbert"] == ("stem", "block_0", "block_1", "block_2", "norm", "head")
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "modernbert"])
 def test_every_parameter_has_a_gradient_but_the_key_biases_which_softmax_cannot_see(name):
     inputs = batch_of([list(range(18)), list(range(18, 36)), [36, 37, 38, 39]], 18)
     _, found = gradient(models.build(spec_of(name)), started(name), inputs)
@@ -265,6 +290,8 @@ def test_another_output_gets_the_end_that_is_usual_for_it(held, output, pool, ex
         (lambda: models.build(models.ModelSpec("resnet", {}, 3, (32, 32)), scan=True), "model.scan: the blocks of resnet are not all alike"),
         (lambda: models.build(spec_of("bert"), scan=True, drop_path=0.1), "model.scan: with model.drop_path=0.1 every block has a rate of its own"),
         (lambda: models.build(models.ModelSpec("vit", {}, 3, (16, 16)), neftune=5.0), "augment.neftune 5.0: vit reads images and has no embeddings of words"),
+        (lambda: models.build(spec_of("modernbert"), scan=True), "model.scan: the blocks of modernbert are not all alike, one cannot stand for the others; "),
+        (lambda: models.build(spec_of("modernbert", width=6)), "modernbert: width 6 over heads 2 must be even, for rotary positions turn pairs"),
         (lambda: models.build(spec_of("bert"), neftune=-1.0), "augment.neftune -1.0: a number of at least 0 is allowed"),
         (lambda: models.for_output("vit", {}, "tokens"), "vit reads images: output 'tokens' and model.pool=None are of text"),
         (

@@ -14,12 +14,14 @@ from ftjax import models
 from ftjax.weights import Recognised, open_weights, plan, recognise, save_hugging_face
 
 pytestmark = pytest.mark.parity
-GOLDEN = ("bert", "r_bert", "roberta", "r_roberta", "distilbert", "r_distil")
+GOLDEN = ("bert", "r_bert", "roberta", "r_roberta", "distilbert", "r_distil", "r_modernbert")
 SMALL = {
     "Bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 60, "max_position_embeddings": 40},
     "DistilBert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "vocab_size": 60, "max_position_embeddings": 40},
 }
 SMALL["Roberta"] = SMALL["Bert"] | {"type_vocab_size": 1, "pad_token_id": 1}
+SMALL["ModernBert"] = SMALL["Bert"] | {"num_hidden_layers": 4, "local_attention": 6, "pad_token_id": 0, "norm_eps": 1e-4}
+SMALL["ModernBert"] |= dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
 CLASSES = [(kind, end) for kind in SMALL for end in ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")]
 
 
@@ -204,15 +206,17 @@ AUTO = {
     "question_answering": "AutoModelForQuestionAnswering",
 }
 OUT = [("bert", task) for task in AUTO] + [(name, task) for name in BODIES for task in ("classification", "token_classification")][2:]
-OUT += [("distilbert", "question_answering")]
+OUT += [("distilbert", "question_answering"), ("modernbert", "question_answering"), ("modernbert", "classification"), ("modernbert", "token_classification")]
 
 
 def random_model(name, task):
     output = "tokens" if AUTO[task] != AUTO["classification"] else "sequence"
     shape = {"vocabulary": 60, "positions": 40, "width": 32, "depth": 2, "heads": 4, "hidden": 48}
-    options = {**shape, **BODIES[name], "output": output} | ({"head": "linear"} if output == "tokens" else {})
+    family = "modernbert" if name == "modernbert" else "bert"
+    own = {"window": 3, "depth": 4, "pool": "mean", "local_theta": 100.0} if family == "modernbert" else BODIES[name]
+    options = {**shape, **own, "output": output} | ({"head": "linear"} if output == "tokens" and family == "bert" else {})
     classes = {"regression": 1, "question_answering": 2}.get(task, 3)
-    model = models.build(models.ModelSpec("bert", options, classes))
+    model = models.build(models.ModelSpec(family, options, classes))
     rng = np.random.default_rng(0)
     flat = {path: rng.normal(size=shape, scale=shape[0] ** -0.5).astype(np.float32) for path, (shape, _) in target_of(model).items()}
     return model, {path: leaf + (path.endswith("scale")) for path, leaf in flat.items()}
@@ -222,7 +226,7 @@ def random_model(name, task):
 def test_transformers_loads_what_we_write_whole_and_gives_our_logits(name, task, hf, tmp_path):
     model, flat = random_model(name, task)
     names = ("cat", "dog", "emu") if model.spec.num_classes == 3 else None
-    held = Recognised("bert", dict(model.spec.options), model.spec.num_classes, None, "ftjax", None, classes=names)
+    held = Recognised(model.spec.family, dict(model.spec.options), model.spec.num_classes, None, "ftjax", None, classes=names)
     save_hugging_face(tmp_path, flat, held, task=task)
     loaded, told = getattr(hf, AUTO[task]).from_pretrained(tmp_path, output_loading_info=True)
     assert not told["missing_keys"]

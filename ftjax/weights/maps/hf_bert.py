@@ -111,7 +111,7 @@ def _detect(source: Source, kind: Kind) -> Recognised | None:
     end, head = _made_for(config, kind, names)
     pool, why = pooling_of(source)
     if pool is not None and head is None:
-        end |= {"pool": pool, "head": "linear"}
+        end |= {"pool": pool, "head": "linear", "output": "embedding"}
     classes, named = classes_of(config, source, head) if head else (None, None)
     why = why or _no_pooler(kind, head, end)
     return Recognised("bert", options | end, classes, None, f"Hugging Face {kind.shown}", None, why, named)
