@@ -178,13 +178,18 @@ def _aligned(one: RecordTable, other: RecordTable) -> tuple[RecordTable, RecordT
         raise DataError(
             f"a paired difference needs the same examples on both sides: {len(one)} and {len(other)} given, {len(differing)} of them on one side only"
         )
-    if one.truth is not None and not np.array_equal(one.truth, other.truth):
-        if one.truth.shape != other.truth.shape:
-            raise DataError(f"a paired difference needs the same labels on both sides; they are {list(one.truth.shape)} and {list(other.truth.shape)}")
-        differ = one.truth != other.truth
-        row = np.flatnonzero(differ.reshape(len(one), -1).any(axis=1))[0]
-        raise DataError(f"a paired difference needs the same labels on both sides: example {one.id[row]} has {one.truth[row]} and {other.truth[row]}")
+    if one.truth is not None and other.truth is not None:
+        _check_same(one.id, one.truth, other.truth)
     return one, other
+
+
+def _check_same(ids: np.ndarray, labels: np.ndarray, others: np.ndarray) -> None:
+    if labels.shape != others.shape:
+        raise DataError(f"a paired difference needs the same labels on both sides; they are {list(labels.shape)} and {list(others.shape)}")
+    wrong = np.flatnonzero((labels != others).reshape(len(ids), -1).any(axis=1))
+    if len(wrong):
+        row = wrong[0]
+        raise DataError(f"a paired difference needs the same labels on both sides: example {ids[row]} has {labels[row]} and {others[row]}")
 
 
 def _percentiles(sample: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -40,8 +40,6 @@ class Baseline:
 class Measures(abc.ABC):
     """How predictions of one kind of task are recorded, measured and shown."""
 
-    main: ClassVar[str]
-    """The metric that chooses checkpoints where `evaluation.metric` is left open."""
     table: ClassVar[type[RecordTable]]
     """The kind of records."""
     majority_name: ClassVar[str] = "the majority class"
@@ -52,7 +50,12 @@ class Measures(abc.ABC):
     @property
     @abc.abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
-        """In the order of tables."""
+        """In the order of tables; the first one is the main one."""
+
+    @property
+    def main(self) -> str:
+        """The metric that chooses checkpoints where `evaluation.metric` is left open."""
+        return self.metrics[0].name
 
     @abc.abstractmethod
     def records(self, outputs: Array, batch: Mapping[str, Array]) -> dict[str, Array]:

@@ -147,9 +147,8 @@ def _classification(config: TaskConfig, classes: tuple[str, ...], labels: np.nda
     task = Classification(classes, views=2 if config.r_drop is not None else 1, focal=config.imbalance == "focal")
     if config.imbalance not in (*WEIGHTED, "logit_adjust"):
         return task
-    return dataclasses.replace(
-        task, **_by_frequency(config.imbalance, np.bincount(_needed(labels, f"task.imbalance={config.imbalance}"), minlength=len(classes)))
-    )
+    weights, prior = _by_frequency(config.imbalance, np.bincount(_needed(labels, f"task.imbalance={config.imbalance}"), minlength=len(classes)))
+    return dataclasses.replace(task, class_weights=weights, log_prior=prior)
 
 
 def _token_classification(config: TaskConfig, classes: tuple[str, ...], split: Split | None) -> TokenClassification:
@@ -159,12 +158,14 @@ def _token_classification(config: TaskConfig, classes: tuple[str, ...], split: S
     if split is None:
         raise ValueError(f"task.imbalance={config.imbalance} needs the training split")
     rows = [np.arange(start, min(start + _ROWS, len(split))) for start in range(0, len(split), _ROWS)]
-    return dataclasses.replace(task, **_by_frequency(config.imbalance, sum(count_tags(split.fields(part)["token_label"], len(classes)) for part in rows)))
+    counts = np.sum([count_tags(split.fields(part)["token_label"], len(classes)) for part in rows], axis=0)
+    weights, prior = _by_frequency(config.imbalance, counts)
+    return dataclasses.replace(task, class_weights=weights, log_prior=prior)
 
 
-def _by_frequency(imbalance: str, counts: np.ndarray) -> dict[str, tuple[float, ...]]:
-    """Fields of a task of several classes."""
-    return {"class_weights": class_weights(imbalance, counts)} if imbalance in WEIGHTED else {"log_prior": log_prior(counts)}
+def _by_frequency(imbalance: str, counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Class weights and log prior of a task of several classes, empty where they are not asked for."""
+    return (class_weights(imbalance, counts), ()) if imbalance in WEIGHTED else ((), log_prior(counts))
 
 
 def _multi_label(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None) -> MultiLabel:
@@ -178,5 +179,5 @@ def _multi_label(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarra
 
 def _unanswerable(split: Split) -> bool:
     """Whether a question has no answer at all; a window without one says nothing, as another may hold it."""
-    empty = np.flatnonzero(~np.asarray(answered(split.labels)))
+    empty = np.flatnonzero(~answered(split.labels))
     return any(not split.show(int(row))["answers"] for row in empty)

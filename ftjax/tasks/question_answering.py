@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ftjax.tasks.classification import Loss
@@ -56,6 +57,6 @@ def token_scores(logits: Float[Array, "batch length 2"], mask: Bool[Array, "batc
     return jnp.where(mask[:, :, None], logits, jnp.finfo(logits.dtype).min / 4)
 
 
-def answered(labels: Int[Array, "rows 2"]) -> Bool[Array, " rows"]:
+def answered(labels: Int[np.ndarray, "rows 2"]) -> Bool[np.ndarray, " rows"]:
     """Which windows hold the answer: not those whose label is (0, 0)."""
     return (labels != 0).any(axis=1)

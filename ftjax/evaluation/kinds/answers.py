@@ -93,7 +93,6 @@ class AnswerMeasures(Measures):
     max_answer_length: int = 30
     unanswerable: bool = False
 
-    main: ClassVar[str] = "f1"
     table: ClassVar[type[RecordTable]] = AnswerRecords
     majority_name: ClassVar[str] = "never answering"
 

@@ -31,7 +31,6 @@ class ClassificationMeasures(Measures):
     classes: tuple[str, ...]
     top_k: int = 5
 
-    main: ClassVar[str] = "accuracy"
     table: ClassVar[type[RecordTable]] = Records
     probes: ClassVar[bool] = True
 

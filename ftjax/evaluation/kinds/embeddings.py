@@ -127,7 +127,6 @@ class NormalisedGain(Mean):
 class EmbeddingMeasures(Measures):
     """A vector per text."""
 
-    main: ClassVar[str] = "mrr"
     table: ClassVar[type[RecordTable]] = EmbeddingRecords
 
     @property

@@ -175,7 +175,6 @@ class MultiLabelMeasures(Measures):
 
     classes: tuple[str, ...]
 
-    main: ClassVar[str] = "macro_f1"
     table: ClassVar[type[RecordTable]] = MultiLabelRecords
     majority_name: ClassVar[str] = "the labels' frequencies"
     probes: ClassVar[bool] = True

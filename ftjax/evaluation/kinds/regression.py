@@ -142,7 +142,6 @@ class RegressionMeasures(Measures):
 
     task: Regression
 
-    main: ClassVar[str] = "pearson"
     table: ClassVar[type[RecordTable]] = RegressionRecords
     majority_name: ClassVar[str] = "the mean of the training targets"
     probes: ClassVar[bool] = True

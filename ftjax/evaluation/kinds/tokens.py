@@ -169,13 +169,8 @@ class TokenMeasures(Measures):
     majority_name: ClassVar[str] = "the most frequent tag"
 
     @property
-    def main(self) -> str:
-        """F1 of entities where tags mark entities, else the accuracy of words."""
-        return "entity_f1" if entities.marks_entities(self.classes) else "token_accuracy"
-
-    @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The main one first."""
+        """F1 of entities first, or the accuracy of words where tags mark no entities."""
         of_words = (TokenAccuracy(), TokenLogLoss())
         if not entities.marks_entities(self.classes):
             return of_words
@@ -202,9 +197,10 @@ class TokenMeasures(Measures):
     def gather(self, parts: Parts, split: Split) -> TokenRecords:
         """Words instead of tokens; the labels of words that the model never saw are those that the split shows."""
         found = TokenRecords.concatenate([_by_word(part) for part in parts]).drop_padding().by_id()
-        tags = [split.show(int(row)).get("tags") for row in found.id]
-        if not len(tags) or any(given is None for given in tags):
+        shown = [split.show(int(row)) for row in found.id]
+        if not all("tags" in row for row in shown):
             return found
+        tags = [row["tags"] for row in shown]
         number = {name: label for label, name in enumerate(self.classes)}
         words = max(found.label.shape[1], *map(len, tags), 1)
         shape = ((0, 0), (0, words - found.label.shape[1]))
