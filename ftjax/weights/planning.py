@@ -183,10 +183,12 @@ def _account(case: _Case, entries: Iterable[Entry], target: Target, used: set[st
     filled = {entry.source: entry.target for entry in entries}
     ignored: list[tuple[str, str]] = []
     leftovers: list[str] = []
+    keeps_head = any(filled[name].startswith("head/") for name in used)
     for name in case.source.tensors:
         if name in used:
             continue
-        why = case.name_map.ignored_because(name)
+        half = keeps_head and name in filled and filled[name].startswith("head/")  # a head of which only one layer is taken computes something else
+        why = None if half else case.name_map.ignored_because(name)
         if name in filled and filled[name] in target and _under(filled[name], case.reinitialise + case.fresh):
             ignored.append((name, f"{filled[name]} is initialised"))
         elif why is not None:
