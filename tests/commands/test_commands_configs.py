@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_text import texts, write_bert, write_table
 
+from ftjax import distribution
 from ftjax.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +48,53 @@ def test_tfds_passes_the_dry_run(tmp_path):
     script = [sys.executable, str(ROOT / "scripts" / "build_tfds_example.py"), "--data_dir", str(tmp_path)]
     said = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     check(f"tfds:{said.split()[-1].rpartition('=')[2]}", f"--config.data.path={tmp_path}")
+
+
+@pytest.fixture
+def tiny_bert(tmp_path_factory, monkeypatch):
+    """Weights; and one device and one length of batch, so that there is one small program to compile."""
+    make_mesh = distribution.make_mesh
+    monkeypatch.setattr(distribution, "make_mesh", lambda config: make_mesh(config, jax.devices()[:1]))
+    return write_bert(tmp_path_factory.mktemp("weights") / "bert", num_hidden_layers=1)
+
+
+def check_text(config: str, weights: Path, data: Path, *flags: str) -> None:
+    small = ("--config.mesh.tensor=1", "--config.text.buckets=1")
+    check(config, f"--config.data.path={data}", f"--config.model.pretrained={weights}", *small, *flags)
+
+
+@pytest.mark.parametrize("task", ["classification", "multi_label"])
+def test_text_classification_passes_the_dry_run(tiny_bert, tmp_path, task):
+    rows = [(text, label if task == "classification" else f"{label},sweet") for text, label in texts(60)]
+    check_text(f"text_classification:{task}", tiny_bert, write_table(tmp_path / "texts.csv", ("text", "label"), rows))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_text_pair_passes_the_dry_run(tiny_bert, tmp_path, task):
+    rows = [(text, text.split()[0], label if task == "classification" else len(label) / 2) for text, label in texts(60)]
+    check_text(f"text_pair:{task}", tiny_bert, write_table(tmp_path / "pairs.csv", ("text", "text_pair", "label"), rows))
+
+
+def test_token_classification_passes_the_dry_run(tiny_bert, tmp_path):
+    for split, seed in (("train", 0), ("test", 1)):
+        sentences = ("\n".join(f"{word}\t{'B-name' if word[0] == 'k' else 'O'}" for word in text.split()) for text, _ in texts(40, seed))
+        (tmp_path / f"{split}.conll").write_text("\n\n".join(sentences))
+    check_text("token_classification", tiny_bert, tmp_path)
+
+
+def test_question_answering_passes_the_dry_run(tiny_bert, tmp_path):
+    paragraphs = []
+    for number, (text, label) in enumerate(texts(60)):
+        word = text.split()[-1]
+        answer = {"text": word, "answer_start": text.rindex(word)}
+        paragraphs.append({"context": text, "qas": [{"id": str(number), "question": f"what is {label}", "answers": [answer]}]})
+    (tmp_path / "train.json").write_text(json.dumps({"version": "1.1", "data": [{"title": "words", "paragraphs": paragraphs}]}))
+    check_text("question_answering", tiny_bert, tmp_path / "train.json", "--config.text.stride=16")
+
+
+def test_sentence_embedding_passes_the_dry_run(tiny_bert, tmp_path):
+    rows = [(text, " ".join(reversed(text.split()))) for text, _ in texts(60)]
+    check_text("sentence_embedding", tiny_bert, write_table(tmp_path / "pairs.csv", ("text", "text_pair"), rows))
 
 
 def test_every_shipped_configuration_has_its_dry_run_here():
