@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from silent_fit import train
 
 import ftjax
 from ftjax import (
@@ -30,8 +30,6 @@ from ftjax import (
     trees,
 )
 from ftjax.errors import ConfigError
-from ftjax.training.checkpoint import Checkpoints
-from ftjax.training.loop import fit
 from ftjax.training.stage import Feed
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -53,40 +51,6 @@ def settings(**changes: Any) -> Config:
         "augment": AugmentConfig(brightness=0.01),
     }
     return Config(**values | changes)
-
-
-class Silence:
-    """A log and a view that remember what they were told."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[int, str, dict]] = []
-
-    def write(self, step: int, split: str, values: dict) -> None:
-        self.lines.append((step, split, values))
-
-    def update(self, step: int, values: dict) -> None:
-        pass
-
-    def message(self, text: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def train(plan: Any, state: Any, folder: Path, stop_after: int | None = None) -> tuple[Any, Silence]:
-    """Fit, asking to stop after some steps."""
-    log, stop = Silence(), threading.Event()
-
-    class View(Silence):
-        def update(self, step: int, values: dict) -> None:
-            if stop_after is not None and step >= stop_after:
-                stop.set()
-
-    store = Checkpoints(folder)
-    fitted = fit(plan, state, store, lambda resumed: log, View(), stop)
-    store.close()
-    return fitted, log
 
 
 def test_the_body_is_not_in_the_first_stage_and_its_moments_begin_in_the_second() -> None:
