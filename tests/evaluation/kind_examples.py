@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ def split_of(labels: np.ndarray, show: Callable[[int], dict[str, Any]] = lambda 
 def parts_of(measures: Measures, outputs: np.ndarray, batch: Mapping[str, np.ndarray], *, cuts: tuple[int, ...] = (), views: int = 1) -> list[dict[str, Any]]:
     """The records of batches that end at `cuts`, each with a row of padding that holds anything."""
     rows = len(batch["id"])
-    compute, parts = jax.jit(measures.records), []
+    compute, parts = _compiled(measures), []
     stacked = np.asarray(outputs, np.float32).reshape(views, rows, *np.shape(outputs)[1:])
     for start, stop in zip((0, *cuts), (*cuts, rows)):
         padded = {name: np.concatenate([values[start:stop], values[:1]]) for name, values in batch.items()}
@@ -30,6 +31,11 @@ def parts_of(measures: Measures, outputs: np.ndarray, batch: Mapping[str, np.nda
         given = np.concatenate([stacked[:, start:stop], np.full_like(stacked[:, :1], np.nan)], axis=1)
         parts.append(jax.device_get(compute(jnp.asarray(given.reshape(-1, *given.shape[2:])), {name: jnp.asarray(values) for name, values in padded.items()})))
     return parts
+
+
+@functools.cache
+def _compiled(measures: Measures) -> Any:
+    return jax.jit(measures.records)
 
 
 def batch_of(labels: np.ndarray, **fields: np.ndarray) -> dict[str, np.ndarray]:

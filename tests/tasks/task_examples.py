@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,12 +21,17 @@ def hyper(**changed: float) -> dict[str, jax.Array]:
 def value_and_gradient(task: Any, outputs: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
     """(loss_sum, weight_sum, sums) and the gradient of the loss sum with respect to the outputs."""
 
-    def loss(outputs: jax.Array) -> tuple[jax.Array, Any]:
-        loss_sum, weight_sum, sums = task.loss(outputs, {name: jnp.asarray(value) for name, value in batch.items()}, hyper())
+    (loss_sum, (weight_sum, sums)), gradient = _compiled(task)(jnp.asarray(outputs), {name: jnp.asarray(value) for name, value in batch.items()}, hyper())
+    return jax.device_get((loss_sum, weight_sum, sums)), np.asarray(gradient)
+
+
+@functools.cache
+def _compiled(task: Any) -> Any:
+    def loss(outputs: jax.Array, batch: dict[str, jax.Array], hyper: dict[str, jax.Array]) -> tuple[jax.Array, Any]:
+        loss_sum, weight_sum, sums = task.loss(outputs, batch, hyper)
         return loss_sum, (weight_sum, sums)
 
-    (loss_sum, (weight_sum, sums)), gradient = jax.value_and_grad(loss, has_aux=True)(jnp.asarray(outputs))
-    return jax.device_get((loss_sum, weight_sum, sums)), np.asarray(gradient)
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
 def rows_of(outputs: np.ndarray, batch: Mapping[str, np.ndarray], rows: np.ndarray, views: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
