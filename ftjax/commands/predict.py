@@ -17,6 +17,10 @@ from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config, TextConfig
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
+LINE = "0"
+"""The one column of a file of lines: they have no names."""
+NOT_GIVEN = ("tags", "answers")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `predict`."""
@@ -55,13 +59,22 @@ def _images(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[
 def _texts(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
     """Answers for the rows of a table, beside them; how many."""
     text = _text_config(flags)
-    rows, split = data.read_texts(arguments.input, predictor.preprocessing, text)
-    check_columns(arguments.input, list(rows[0]), predictor.preprocessing.columns, text)
+    found, split = data.read_texts(arguments.input, predictor.preprocessing, text)
+    check_columns(arguments.input, list(found[0]), predictor.preprocessing.columns, text)
+    rows = named(found)
     evaluation.write_predictions(arguments.output, beside(rows, predictor.rows(split, probabilities=arguments.probabilities)))
     empty = sum(not any(str(part).strip() for part in _parts(split.show(row))) for row in range(len(split)))
     if empty:
         sys.stderr.write(f"warning: {empty} of {len(rows)} rows have no text; they were answered as the model answers an empty one\n")
     return len(rows)
+
+
+def named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without columns that only their reader knows, tags and answers that nobody gave; the one column of a file of lines is called `text`."""
+    if list(rows[0]) == [LINE]:
+        return [{"text": row[LINE]} for row in rows]
+    absent = {name for name in NOT_GIVEN if name in rows[0] and not any(row[name] for row in rows)}
+    return [{name: value for name, value in row.items() if name not in absent} for row in rows]
 
 
 def _parts(shown: Mapping[str, Any]) -> list[Any]:
@@ -96,10 +109,10 @@ def check_columns(path: Path, columns: Sequence[str], trained: tuple[str, str | 
     roles = (
         [("text.text", name, text.text) for name in trained[:1]] + [("text.text_pair", name, text.text_pair) for name in trained[1:] if name] if trained else []
     )
-    unheaded = all(name.isdecimal() for name in columns)
-    if unheaded or len(columns) == len(roles) == 1:
+    if len(columns) == len(roles) == 1:
         return
+    numbers = " (the file has no line of names: a number from 0)" if all(name.isdecimal() for name in columns) else ""
     for key, name, given in roles:
         if given is None and name not in columns:
             hint = did_you_mean(str(name), columns)
-            raise DataError(f"{path} has no column {name!r}, which the model was trained on: {hint}; name another one with --config.{key}=COLUMN")
+            raise DataError(f"{path} has no column {name!r}, which the model was trained on: {hint}; name another one with --config.{key}=COLUMN{numbers}")

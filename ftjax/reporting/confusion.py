@@ -24,6 +24,8 @@ WIDE, WHOLE, SMALL = 620.0, 1060.0, 5.0
 """Width of a matrix that fits beside a table; width of a whole card; average width of a letter in a matrix that grows. In the page's pixels."""
 SMALLEST, LARGEST = 9.5, 11.5
 """Side of a cell in a matrix that grows: its names must not touch."""
+BIGGEST = 110.0
+"""Side of a cell where there are few."""
 
 
 def as_matrix(value: Any) -> np.ndarray | None:
@@ -79,7 +81,7 @@ def draw(matrix: np.ndarray, classes: Sequence[str]) -> Markup:
     left = 30 + letter * longest
     slanted = large or longest > 4
     top = 26 + (letter * (0.98 if large else 0.78) * longest if slanted else 12)
-    size = min(LARGEST, max(SMALLEST, (WHOLE - left) / total)) if large else (WIDE - left) / total
+    size = min(LARGEST, max(SMALLEST, (WHOLE - left) / total)) if large else min(BIGGEST, (WIDE - left) / total)
     drawn = [tag("rect", x=left, y=top, width=size * total, height=size * total, class_="plate", rx=3)]
     for row, column in np.argwhere(matrix > 0):
         drawn += _cell(matrix, full, int(row), int(column), (left + column * size, top + row * size), size)
@@ -87,9 +89,11 @@ def draw(matrix: np.ndarray, classes: Sequence[str]) -> Markup:
     drawn.append(tag("text", "predicted", x=left + size * total / 2, y=12, class_="tick", text_anchor="middle"))
     middle = top + size * total / 2
     drawn.append(tag("text", "true", x=12, y=middle, class_="tick", text_anchor="middle", transform=f"rotate(-90 12 {middle:.1f})"))
-    beyond = LETTER * 0.6 * len(names[-1]) if slanted and not large else 4
-    drawing = svg(left + size * total + beyond, top + size * total + 6, "Confusion matrix", *drawn)
-    return tag("div", drawing, class_="grown", style=f"width:{left + size * total + beyond:.0f}px") if large else drawing
+    width = left + size * total + (LETTER * 0.6 * len(names[-1]) if slanted and not large else 4)
+    drawing = svg(width, top + size * total + 6, "Confusion matrix", *drawn)
+    if large:
+        return tag("div", drawing, class_="grown", style=f"width:{width:.0f}px")
+    return tag("div", drawing, class_="few", style=f"max-width:{width:.0f}px") if size == BIGGEST else drawing
 
 
 def _slanted_names(names: Sequence[str], left: float, top: float, size: float, *, slanted: bool) -> list[Markup]:

@@ -82,7 +82,7 @@ def _data_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Encoding", found.get("encoding")),
         ("Delimiter", repr(found["delimiter"]) if isinstance(found.get("delimiter"), str) else None),
         ("Image size", wording.shape(found.get("image_size")) if found.get("image_size") else None),
-        ("Sampling", found.get("sampling")),
+        ("Sampling", found.get("sampling") if mapping(found.get("sampling")).get("labels_per_class") is not None else None),
         ("Imbalance", f"the largest training class has {ratio:.2g} times the rows of the smallest" if wording.is_finite(ratio) else None),
         ("Conversions", found.get("conversions")),
         ("Copies", dropped),

@@ -61,7 +61,7 @@ def _by_word(word: str, true: str, said: str) -> dict[str, Any]:
 
 def _judged(true: Span | None, said: Span | None) -> dict[str, str]:
     if true is None:
-        return {"kind": "", "note": ""} if said is None else {"kind": "invented", "note": f"{said[2]}, but nothing is there"}
+        return {"kind": "", "note": ""} if said is None else {"kind": "invented", "note": f"{said[2]}, not there"}
     if said is None:
         return {"kind": "missed", "note": f"{true[2]} missed"}
     if said == true:

@@ -18,6 +18,8 @@ from ftjax.reporting.figures import SPLITS
 MOST_POINTS = 1500
 """Of a scatter plot; more hide each other and weigh megabytes."""
 BINS = 30
+FAR = 1.5
+"""Times the longest text from which on the cut is left out."""
 
 
 def lengths(edges: Sequence[float], counts: Mapping[str, Sequence[float]], buckets: Sequence[float], max_length: Any) -> Markup:
@@ -27,13 +29,14 @@ def lengths(edges: Sequence[float], counts: Mapping[str, Sequence[float]], bucke
       edges: of the bins, in tokens, one more than counts.
       counts: split -> rows of each bin.
       buckets: lengths that batches are padded to.
-      max_length: tokens that are read, or None.
+      max_length: tokens that are read, or None; a cut far beyond the longest text is not drawn, as it would squeeze the rest.
     """
     shares = {split: np.asarray(counts[split], float) for split in SPLITS if len(counts.get(split, ())) == len(edges) - 1}
     shares = {split: rows / rows.sum() for split, rows in shares.items() if rows.sum() > 0}
     if not shares:
         return Markup("")
-    lines = [*buckets, *([max_length] if wording.is_finite(max_length) else [])]
+    max_length = max_length if wording.is_finite(max_length) and max_length <= FAR * max(edges) else None
+    lines = [*buckets, *([] if max_length is None else [max_length])]
     x, y = Scale(min(edges), max(*edges, *lines), 52, WIDTH - 16), Scale(0, 1.06 * max(float(rows.max()) for rows in shares.values()), HEIGHT - 42, 30)
     drawn = []
     for value in y.ticks(4):

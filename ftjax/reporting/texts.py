@@ -100,7 +100,7 @@ def tokens(run: Run) -> dict[str, Any]:
         "tokens": _splits(run.data, found),
         "figure": figure,
         "legend": [(split, colour) for split, colour in figures.SPLITS.items() if counts.get(split)],
-        "caption": f"{caption} Red: where longer texts are cut.".strip() if longest else caption,
+        "caption": f"{caption} Red: where longer texts are cut.".strip() if 'class="cut"' in figure else caption,
         "facts": [(label, value) for label, value in facts if value],
     }
 

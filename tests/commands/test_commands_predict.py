@@ -164,7 +164,8 @@ def test_a_table_without_the_trained_column_is_an_error_that_names_the_flag(text
     [
         (["sentence", "x"], ("sentence", None), TextConfig()),
         (["anything"], ("sentence", None), TextConfig()),
-        (["0", "1", "2"], ("sentence", "premise"), TextConfig()),
+        (["0", "1", "2"], ("0", "1"), TextConfig()),
+        (["0"], ("sentence", None), TextConfig()),
         (["a", "b"], None, TextConfig()),
         (["a", "b"], ("sentence", "premise"), TextConfig(text="a", text_pair="b")),
     ],
@@ -188,3 +189,17 @@ def test_what_an_answer_only_repeats_is_not_there_twice():
     rows = [{"words": ["a", "b"], "tags": ["O", "O"]}]
     [out] = answered.beside(rows, [{"id": "1", "words": ["a", "b"], "tags": ["O", "B-x"], "probabilities": [0.5, 0.75]}])
     assert out == {"words": ["a", "b"], "tags": ["O", "O"], "tags_predicted": ["O", "B-x"], "probabilities": [0.5, 0.75]}
+
+
+def test_a_line_of_names_that_was_not_seen_as_one_is_no_row():
+    with pytest.raises(
+        DataError, match=r"allowed: '0', '1'; name another one with --config\.text\.text=COLUMN \(the file has no line of names: a number from 0\)"
+    ):
+        predict.check_columns(Path("new.csv"), ["0", "1"], ("sentence", None), TextConfig())
+
+
+def test_columns_that_only_the_reader_knows_do_not_come_out():
+    assert predict.named([{"0": "a"}, {"0": ""}]) == [{"text": "a"}, {"text": ""}]
+    assert predict.named([{"words": ["a"], "tags": None}]) == [{"words": ["a"]}]
+    assert predict.named([{"id": "1", "answers": ()}, {"id": "2", "answers": ("x",)}]) == [{"id": "1", "answers": ()}, {"id": "2", "answers": ("x",)}]
+    assert predict.named([{"0": "a", "1": "b"}]) == [{"0": "a", "1": "b"}]

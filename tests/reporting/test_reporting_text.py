@@ -36,7 +36,7 @@ SAYS = {
         "Every entity type",
         "Rolling Stones group missed",
         "Apple corporation, but location",
-        "tea product, but nothing is there",
+        "tea product, not there",
     ],
     "question_answering": ["Test F1", "Wrong answers", "The Norman dynasty or Norman dynasty", "medieval Europe", "nothing: the text has no answer"],
     "sentence_embedding": ["Test mean reciprocal rank", "Retrieval", "72.0% [70.0, 74.0]", "partner at rank 7", "found instead"],
@@ -275,10 +275,11 @@ def test_nothing_to_draw_draws_nothing():
 
 
 def test_lengths_show_every_bucket_and_the_cut():
-    drawing = text_figures.lengths([0, 10, 20], {"train": [3, 1], "test": [0, 0]}, [8, 12, 64], 64)
+    drawing = text_figures.lengths([0, 10, 20], {"train": [3, 1], "test": [0, 0]}, [8, 12, 24], 24)
     assert "train, 0 to 10 tokens: 75.0%" in drawing
     assert drawing.count('class="border"') == 3
-    assert "longer texts are cut at 64 tokens" in drawing
+    assert "longer texts are cut at 24 tokens" in drawing
+    assert "longer texts" not in text_figures.lengths([0, 10, 20], {"train": [3, 1]}, [], 512)
     assert "test," not in drawing
 
 
