@@ -143,7 +143,6 @@ class _Run:
         self.warnings: list[str] = []
         self.pending: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self.window: list[dict[str, float]] = []
-        self.latest: dict[str, float] = {}
         self.saved_step = -1
         self.saved_soup: frozenset[int] = frozenset()
         self.metric = plan.metric
@@ -240,7 +239,7 @@ class _Run:
         log.write(self.step, "travel", {f"{kind}/{group}": float(value) for group, kinds in travel.items() for kind, value in kinds.items()})
         rate = self.step / max(self.clock.training, 1e-9)
         shown = {"examples_per_second": rate * self.plan.batch_size, "input_wait": self.input_wait(), "eta": (self.plan.steps - self.step) / rate}
-        self.view.update(self.step, self.latest | values | shown)
+        self.view.update(self.step, values | shown)
 
     def evaluate(self, log: Log) -> None:
         """Measure the validation split; keep the weights when they are the best so far."""
@@ -258,7 +257,9 @@ class _Run:
         else:
             self.progress.evaluations_since_best += 1
         self.keep_for_soup(value, weights)
-        self.latest |= {f"validation_{self.metric.name}": value, f"best_{self.metric.name}": float(self.progress.best_value or 0.0)}
+        # Shown at once, so that no line tells a value of an older step.
+        measured = {f"validation_{self.metric.name}": value, f"best_{self.metric.name}": float(self.progress.best_value or 0.0)}
+        self.view.update(self.step, measured)
         if self.step <= self.plan.last_start:
             self.progress.evaluations_since_best = 0  # Somebody has not begun to train: a probe that has converged is no reason to stop.
         patience = self.plan.config.train.patience
