@@ -5,6 +5,7 @@ Every function takes a `Run` and gives `{"figures", "tables", "shown"}`; the tem
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from ftjax.reporting import examples, figures, text_figures, wording
 from ftjax.reporting.record import Run, listing, mapping
 
 LONGEST = 60
+COUNTS = ("support", "predicted", "right")
 Cell = tuple[str, Any]
 """What is shown, and what the table is sorted by."""
 
@@ -32,13 +34,18 @@ def _shown(title: str, note: str, kind: str, items: Sequence[Any]) -> list[dict[
     return [{"title": title, "note": note, "kind": kind, "examples": list(items)}] if items else []
 
 
-def _share(part: Any, whole: Any) -> Cell:
-    value = float(part) / float(whole) if wording.is_finite(part) and wording.is_finite(whole) and whole > 0 else None
+def _share(part: float, whole: float) -> Cell:
+    value = part / whole if math.isfinite(part) and whole > 0 else None
     return wording.percent(value), -1 if value is None else value
 
 
-def _counted(value: Any) -> Cell:
-    return wording.count(value), value if wording.is_finite(value) else -1
+def _counted(value: float) -> Cell:
+    return (wording.count(value), value) if math.isfinite(value) else ("–", -1)
+
+
+def _number(value: Any) -> float:
+    """A count, or nan where there is none."""
+    return float(value) if wording.is_finite(value) else math.nan
 
 
 def counts_table(items: Any, title: str, what: str) -> list[dict[str, Any]]:
@@ -50,16 +57,12 @@ def counts_table(items: Any, title: str, what: str) -> list[dict[str, Any]]:
       what: heading of its first column.
     """
     found = [mapping(item) for item in listing(items)]
-    found = sorted(found, key=lambda item: -item["support"] if wording.is_finite(item.get("support")) else 1)
-    rows = []
-    for item in found:
-        support, predicted, right = (item.get(key) for key in ("support", "predicted", "right"))
-        both = support + predicted if wording.is_finite(support) and wording.is_finite(predicted) else None
-        name = figures.short(item.get("name", ""), LONGEST)
-        twice = 2 * right if wording.is_finite(right) else None
-        rows.append(
-            [(name, name), _counted(support), _counted(predicted), _counted(right), _share(right, predicted), _share(right, support), _share(twice, both)]
-        )
+    counted = [(figures.short(item.get("name", ""), LONGEST), [_number(item.get(key)) for key in COUNTS]) for item in found]
+    counted.sort(key=lambda row: -row[1][0] if math.isfinite(row[1][0]) else 1)
+    rows = [
+        [(name, name), *map(_counted, counts), _share(counts[2], counts[1]), _share(counts[2], counts[0]), _share(2 * counts[2], counts[0] + counts[1])]
+        for name, counts in counted
+    ]
     return _table(title, "the most frequent first", [what, "In the test set", "Predicted", "Right", "Precision", "Recall", "F1"], rows)
 
 

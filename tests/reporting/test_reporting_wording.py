@@ -93,7 +93,16 @@ def test_every_candidate_of_the_schema_has_a_name_for_people():
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("Best checkpoint", "best checkpoint"), ("WiSE-FT at 0.5", "WiSE-FT at 0.5"), ("LiNeS at 1", "LiNeS at 1"), ("", "")]
+    ("text", "expected"),
+    [
+        ("Best checkpoint", "best checkpoint"),
+        ("WiSE-FT at 0.5", "WiSE-FT at 0.5"),
+        ("LiNeS at 1", "LiNeS at 1"),
+        ("F1", "F1"),
+        ("R²", "R²"),
+        ("Pearson correlation", "Pearson correlation"),
+        ("", ""),
+    ],
 )
 def test_a_heading_inside_a_sentence_keeps_proper_names(text, expected):
     assert wording.in_sentence(text) == expected
@@ -135,3 +144,21 @@ def test_the_chosen_weights_are_named_where_they_are_not_the_best_checkpoint(aft
 )
 def test_forgetting_is_one_sentence(measured, expected):
     assert findings.forgetting(measured) == expected
+
+
+@pytest.mark.parametrize("name", ["accuracy", "validation/macro_f1", "entity_f1", "exact_match", "recall_at_10", "mean_average_precision"])
+def test_shares_are_written_in_percent(name):
+    assert wording.metric(name, 0.5) == "50.0%"
+
+
+@pytest.mark.parametrize("name", ["pearson", "mcc", "auroc", "rmse", "mrr", "log_loss", "ndcg_at_10", "inaccuracy"])
+def test_other_metrics_are_numbers(name):
+    assert wording.metric(name, 0.5) == "0.500"
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"), [("classification", "Majority class"), ("regression", "Training mean"), ("token_classification", "Majority tag")]
+)
+def test_the_baseline_that_never_looks_is_called_what_it_is(task, expected):
+    assert wording.baseline("majority", task) == expected
+    assert wording.baseline("probe", task) == "Linear probe"
