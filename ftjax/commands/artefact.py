@@ -73,9 +73,10 @@ def _description(plan: Plan) -> dict[str, Any]:
 
 
 def _answers(evaluator: Evaluator, params: Tree, extra: Tree, plan: Plan) -> list[np.ndarray]:
-    """The outputs for the first batches of the test split, as evaluation sees them; weight 0 rows left out."""
+    """The outputs for the first batches of the test split, as evaluation sees them; weight 0 rows left out, in both halves where texts come in pairs."""
     batches = list(itertools.islice(data.eval_batches(plan.dataset.splits["test"], plan.evaluation_batch), verify.CHECKED_BATCHES))
-    return [part["logits"][part["weight"] > 0] for part in evaluator.parts(params, extra, batches, logits=True)]
+    parts = evaluator.parts(params, extra, batches, logits=True)
+    return [part["logits"][np.resize(part["weight"] > 0, len(part["logits"]))] for part in parts]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -221,8 +221,9 @@ class Plan:
         return Evaluator(self.predict, self.measures, batch_size=self.evaluation_batch, put=self.put)
 
     def evaluate(self, params: Tree, batch_stats: Tree, split: str, *, logits: bool = False) -> Records:
-        """Records of every example of a split, each exactly once."""
-        return self.evaluator.run(params, {"batch_stats": batch_stats}, self.eval_batches(split), self.dataset.splits[split], logits=logits)
+        """Records of every example of a split, each exactly once; with the logits also where the metric that chooses reads them."""
+        kept = logits or self.metric.needs_logits
+        return self.evaluator.run(params, {"batch_stats": batch_stats}, self.eval_batches(split), self.dataset.splits[split], logits=kept)
 
     def eval_batches(self, split: str) -> Generator[HostBatch]:
         """The host batches of a split, in order, the last one padded with weight 0."""

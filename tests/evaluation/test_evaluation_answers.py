@@ -60,7 +60,7 @@ def test_windows_are_joined_and_the_best_span_is_the_answer():
     assert records.id.tolist() == [0, 2]
     assert records.row.tolist() == [1, 2]
     assert MEASURES.compute_all(records) == {"f1": 1, "exact_match": 1}
-    assert MEASURES.main == "f1"
+    assert MEASURES.main == "exact_match"
 
 
 def test_the_probability_is_the_span_s_among_all_of_its_window():

@@ -36,11 +36,11 @@ RECORDS = Records.from_logits(LOGITS, LABELS)
 
 KINDS = {
     Classification(CLASSES): (ClassificationMeasures, "accuracy"),
-    MultiLabel(CLASSES): (MultiLabelMeasures, "macro_f1"),
+    MultiLabel(CLASSES): (MultiLabelMeasures, "micro_f1"),
     Regression(): (RegressionMeasures, "pearson"),
     TokenClassification(("O", "B-x", "I-x")): (TokenMeasures, "entity_f1"),
-    QuestionAnswering(): (AnswerMeasures, "f1"),
-    SentenceEmbedding(): (EmbeddingMeasures, "mrr"),
+    QuestionAnswering(): (AnswerMeasures, "exact_match"),
+    SentenceEmbedding(): (EmbeddingMeasures, "recall_at_1"),
 }
 
 

@@ -98,8 +98,8 @@ class AnswerMeasures(Measures):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """F1 first."""
-        return (AnswerF1(), ExactMatch())
+        """The exact match first."""
+        return (ExactMatch(), AnswerF1())
 
     def records(self, outputs: Float[Array, "batch length 2"], batch: Mapping[str, Array]) -> dict[str, Array]:
         """Scores of every token as the first and the last one, `[batch length]`, and their log-sum-exp; the spans are found by `gather`."""

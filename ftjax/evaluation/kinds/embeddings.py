@@ -131,8 +131,8 @@ class EmbeddingMeasures(Measures):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """MRR first."""
-        return (MeanReciprocalRank(), RecallAt1(), RecallAt5(), RecallAt10(), NormalisedGain())
+        """Recall at 1 first."""
+        return (RecallAt1(), RecallAt5(), RecallAt10(), MeanReciprocalRank(), NormalisedGain())
 
     def records(self, outputs: Float[Array, "_ width"], batch: Mapping[str, Array]) -> dict[str, Array]:
         """Vectors of length 1 of the anchors and, where the batch has them, of their positives; a vector that is not finite is zero, and near to nothing."""

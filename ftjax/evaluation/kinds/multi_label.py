@@ -181,9 +181,9 @@ class MultiLabelMeasures(Measures):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Macro F1 first."""
+        """Micro F1 first."""
         count = len(self.classes)
-        return (LabelMacroF1(), MicroF1(), SubsetAccuracy(), LabelMacroAUROC(count), MeanAveragePrecision(count), LabelLogLoss())
+        return (MicroF1(), LabelMacroF1(), SubsetAccuracy(), LabelMacroAUROC(count), MeanAveragePrecision(count), LabelLogLoss())
 
     def records(self, outputs: Float[Array, "batch classes"], batch: Mapping[str, Array]) -> dict[str, Array]:
         """Labels and logits; see `MultiLabelRecords`."""
