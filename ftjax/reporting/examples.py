@@ -48,6 +48,16 @@ def thumbnails(items: Any, classes: Sequence[str]) -> list[dict[str, Any]]:
     return shown
 
 
+def partners(items: Any) -> list[dict[str, Any]]:
+    """What is shown of each text whose partner was not the nearest: where it stands, and what was found instead."""
+    found = []
+    for item, card in zip(listing(items), cards(items), strict=True):
+        similarity = mapping(item).get("confidence")
+        near = f"cosine of the nearest {wording.number(similarity)}" if wording.is_number(similarity) else ""
+        found.append(card | {"prediction": card["note"] or card["prediction"], "label": "", "confidence": near, "note": ""})
+    return found
+
+
 def cards(items: Any, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What is shown of each text: prediction, truth, confidence, and its one or two texts side by side."""
     return [_card(item, classes) for item in (mapping(item) for item in listing(items))]

@@ -120,7 +120,7 @@ def sentence_embedding(run: Run) -> dict[str, Any]:
     contestants |= {wording.baseline(name, run.task): mapping(found) for name, found in mapping(run.result.get("baselines")).items()}
     metrics = [name for name in contestants["This run"] if all(name in found for found in contestants.values())]
     rows = [[(name, name), *(_metric(metric, found[metric]) for metric in metrics)] for name, found in contestants.items()]
-    items = examples.cards(run.test.get("errors"))
+    items = examples.partners(run.test.get("errors"))
     return {
         "figures": [],
         "tables": _table(

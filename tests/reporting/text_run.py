@@ -226,9 +226,9 @@ def embedding(folder: Path) -> Path:
     errors = [
         {
             "id": "test:5",
-            "label": "rank 7",
-            "prediction": "rank 1",
-            "note": "partner at rank 7",
+            "label": "rank 1",
+            "prediction": "rank 7",
+            "note": "its partner is at rank 7",
             "text": "a",
             "text_pair": "b",
             "retrieved": "c",
