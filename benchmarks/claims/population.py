@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,9 +60,9 @@ class Trained(NamedTuple):
 class Grey:
     """The preprocessing of one grey channel: uint8 `[batch 8 8]` to three equal channels in -1..1."""
 
-    def train(self, images: Array, key: Array, ids: Array, dtype: Any = jnp.float32) -> Array:
+    def training_inputs(self, batch: Mapping[str, Array], key: Array, dtype: Any = jnp.float32) -> Array:
         """No augmentation."""
-        return self.evaluate(images).astype(dtype)
+        return self.evaluate(batch["image"]).astype(dtype)
 
     def evaluate(self, images: Array) -> Array:
         """`(x / 255 - 0.5) / 0.5`."""

@@ -33,7 +33,7 @@ def render(found: Mapping[str, Any]) -> str:
         f"norms, linear decay without warmup, gradient norm clipped at {settings.clip_norm:g}, dropout {settings.dropout:g}",
         f"({settings.attention_dropout:g} on attention's probabilities, where ftjax has none), {settings.precision}, a new head on the pooler (on every",
         "token for tags). ftjax pads batches to one of four lengths; the Trainer groups by length (`group_by_length`) and pads",
-        f"to the longest text of a batch. {seeds} seeds of each library in turn, in one process; the last weights are tested, nothing is chosen.",
+        f"to the longest text of a batch. Seeds 0 to {seeds - 1}, each library in turn, in one process; the last weights are tested, nothing is chosen.",
         "",
         "Mean over seeds with Student's 95 % interval; difference of the means with Welch's. *Agree*: 0 lies in that interval. Probe: a linear model",
         "on the pretrained features. Scratch: the same model, data and steps from random weights at the scratch recipe's rate. Both are of seed 0.",

@@ -131,7 +131,9 @@ def make_trainer(text_set: TextSet, model: Any, tokenizer: Any, examples: list[d
     )
     words = text_set.task == "token_classification"
     collator = transformers.DataCollatorForTokenClassification(tokenizer) if words else transformers.DataCollatorWithPadding(tokenizer)
-    return transformers.Trainer(model=model, args=arguments, train_dataset=examples, data_collator=collator, processing_class=tokenizer)
+    trainer = transformers.Trainer(model=model, args=arguments, train_dataset=examples, data_collator=collator, processing_class=tokenizer)
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
 
 
 def measure(text_set: TextSet, outputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> float:
