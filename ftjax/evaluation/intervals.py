@@ -48,6 +48,7 @@ def metric_intervals(records: RecordTable, metrics: Sequence[Metric], *, resampl
     - "wilson", of proportions (accuracy, recall at k): Wilson (1927).
     - "percentile": percentile bootstrap over examples (Efron 1979). A class that a resample misses is absent from its averages. So also for metrics of an
       order: simulated with 30, 100 and 500 examples it covered the true AUROC, Pearson and Spearman in 93 to 96 %, average precision in 89 to 93 %.
+      Areas of many examples and classes are resampled to first order (`rank_metrics.area_resampler`).
     - "bias_corrected", of macro-F1: bias-corrected percentile bootstrap (Efron 1981), as F1 of few examples is biased downwards: simulated with 50 classes and
       500 examples plain percentiles covered the truth in 82 %, these in 93 %; with rare classes (1 to 20 examples each) in 70 and 86 %.
     - "gap", of ece: from `max(0, 2 value - h)` to `h`, the upper percentile. A resample of a binned gap is biased upwards a second time, and plain percentiles
@@ -143,7 +144,7 @@ def bootstrap(records: RecordTable, metrics: Sequence[Metric], *, resamples: int
         raise DataError("there is no example to resample")
     weight = rows.weight.astype(np.float64)
     sums = [metric for metric in metrics if isinstance(metric, SumMetric)]
-    columns = {metric: metric.columns(rows) for metric in metrics if isinstance(metric, RankMetric)}
+    ranks = {metric: metric.resampler(metric.columns(rows)) for metric in metrics if isinstance(metric, RankMetric)}
     parts = [metric.contributions(rows) for metric in sums]
     stacked = sparse.diags_array(weight) @ sparse.hstack(parts, format="csr") if parts else None
     borders = np.cumsum([cast(tuple[int, int], part.shape)[1] for part in parts])[:-1]
@@ -152,8 +153,8 @@ def bootstrap(records: RecordTable, metrics: Sequence[Metric], *, resamples: int
         if stacked is not None:
             for metric, states in zip(sums, np.split(counts @ stacked, borders, axis=1)):
                 drawn[metric.name].append(metric.compute_many(states))
-        for metric, values in columns.items():
-            drawn[metric.name].append(metric.compute_many(values, counts * weight))
+        for metric, resampled in ranks.items():
+            drawn[metric.name].append(resampled(counts * weight))
     return {name: np.concatenate(chunks) for name, chunks in drawn.items()}
 
 

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.evaluation.metric import Mean, Metric, Proportion, SumMetric, by_class, ratio, sparse_rows
-from ftjax.evaluation.rank_metrics import RankMetric, mean_auroc
+from ftjax.evaluation.rank_metrics import RankMetric, Resampler, area_resampler, auroc_slope, mean_auroc
 from ftjax.evaluation.records import Records, check_labels, check_top_k
 
 
@@ -172,14 +172,23 @@ class MacroAUROC(RankMetric):
         return np.column_stack([records.label, np.where(records.bad[:, None], np.where(own, -1.0, 2.0), shares)])
 
     def compute_many(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Of two classes both have the same area, so one is enough."""
-        truth = columns[:, :1] == np.arange(columns.shape[1] - 1)
-        first = 1 if truth.shape[1] == 2 else 0
-        return mean_auroc(truth[:, first:], columns[:, 1 + first :], weights)
+        """Mean area."""
+        return mean_auroc(*_one_against_rest(columns), weights)
+
+    def resampler(self, columns: np.ndarray) -> Resampler:
+        """To first order where there are many."""
+        return area_resampler(mean_auroc, auroc_slope, *_one_against_rest(columns))
 
     def trials(self, records: Records) -> int:
         """The examples of the rarest class that has any."""
         return int(np.unique(records.label, return_counts=True)[1].min())
+
+
+def _one_against_rest(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and scores of each class; of two classes both have the same area, so one is enough."""
+    truth = columns[:, :1] == np.arange(columns.shape[1] - 1)
+    first = 1 if truth.shape[1] == 2 else 0
+    return truth[:, first:], columns[:, 1 + first :]
 
 
 def all_metrics(top_k: int = 5) -> tuple[Metric, ...]:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ftjax.evaluation import rank_metrics
-from ftjax.evaluation.rank_metrics import auroc, average_precision, mean_auroc, mean_average_precision, pearson, spearman
+from ftjax.evaluation.rank_metrics import (
+    area_resampler,
+    auroc,
+    auroc_slope,
+    average_precision,
+    average_precision_slope,
+    mean_auroc,
+    mean_average_precision,
+    pearson,
+    spearman,
+)
 
 
 def draw(seed: int, rows: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,6 +73,31 @@ def test_a_column_that_is_not_defined_is_left_out():
     nothing = np.zeros((30, 1), bool), scores[:, None]
     assert mean_auroc(*nothing, weights).tolist() == [0.5] * 3
     assert mean_average_precision(*nothing, weights).tolist() == [0] * 3
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.sampled_from([4, 30]), st.booleans())
+def test_slopes_are_the_derivatives_of_the_areas(seed, rows, ties):
+    truth, scores, _ = draw(seed, rows, ties)
+    step = 1e-6
+    for area, slope in ((auroc, auroc_slope), (average_precision, average_precision_slope)):
+        nudged = [area(truth, scores, np.ones((1, rows)) + sign * step * np.eye(rows)) for sign in (1, -1)]
+        np.testing.assert_allclose(slope(truth, scores), (nudged[0] - nudged[1]) / (2 * step), atol=1e-6)
+
+
+@pytest.mark.parametrize(("area", "slope"), [(mean_auroc, auroc_slope), (mean_average_precision, average_precision_slope)])
+def test_many_examples_are_resampled_to_first_order_with_nearly_the_same_interval(area, slope, monkeypatch):
+    generator = np.random.default_rng(5)
+    truth = generator.random((1200, 10)) < np.linspace(0.05, 0.5, 10)
+    scores = generator.normal(size=truth.shape) + 1.5 * truth
+    counts = generator.multinomial(1200, np.full(1200, 1 / 1200), size=300).astype(float)
+    close = area_resampler(area, slope, truth, scores)(counts)
+    monkeypatch.setattr(rank_metrics, "CELLS", truth.size)
+    exact = area_resampler(area, slope, truth, scores)(counts)
+    assert np.corrcoef(close, exact)[0, 1] > 0.98
+    bounds = [np.percentile(side, [2.5, 97.5]) for side in (close, exact)]
+    np.testing.assert_allclose(*bounds, atol=0.15 * np.ptp(bounds[1]))
+    assert not np.array_equal(close, exact)
 
 
 def test_a_constant_side_has_no_correlation():

@@ -19,7 +19,15 @@ from ftjax.errors import DataError
 from ftjax.evaluation.linear import choose, one_against_rest
 from ftjax.evaluation.measures import Baseline, Measures
 from ftjax.evaluation.metric import Mean, Metric, Proportion, SumMetric, by_class, ratio
-from ftjax.evaluation.rank_metrics import RankMetric, mean_auroc, mean_average_precision
+from ftjax.evaluation.rank_metrics import (
+    RankMetric,
+    Resampler,
+    area_resampler,
+    auroc_slope,
+    average_precision_slope,
+    mean_auroc,
+    mean_average_precision,
+)
 from ftjax.evaluation.table import RecordTable
 
 if TYPE_CHECKING:
@@ -129,6 +137,10 @@ class LabelRanking(RankMetric):
         """Every label, then every score."""
         return np.column_stack([records.label, records.score]).astype(np.float64)
 
+    def sides(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Truth and scores, `[n classes]` each."""
+        return columns[:, : self.classes] > 0.5, columns[:, self.classes :]
+
     def trials(self, records: MultiLabelRecords) -> int:
         """The examples of the rarest label that has any."""
         support = (records.label > 0.5).sum(axis=0)
@@ -143,7 +155,11 @@ class LabelMacroAUROC(LabelRanking):
 
     def compute_many(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Mean area."""
-        return mean_auroc(columns[:, : self.classes] > 0.5, columns[:, self.classes :], weights)
+        return mean_auroc(*self.sides(columns), weights)
+
+    def resampler(self, columns: np.ndarray) -> Resampler:
+        """To first order where there are many."""
+        return area_resampler(mean_auroc, auroc_slope, *self.sides(columns))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +170,11 @@ class MeanAveragePrecision(LabelRanking):
 
     def compute_many(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Mean of the labels'."""
-        return mean_average_precision(columns[:, : self.classes] > 0.5, columns[:, self.classes :], weights)
+        return mean_average_precision(*self.sides(columns), weights)
+
+    def resampler(self, columns: np.ndarray) -> Resampler:
+        """To first order where there are many."""
+        return area_resampler(mean_average_precision, average_precision_slope, *self.sides(columns))
 
 
 @dataclasses.dataclass(frozen=True)
