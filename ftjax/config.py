@@ -142,7 +142,7 @@ class ModelConfig:
     remat: bool = False
     """Recompute activations block by block in the backward pass, to save memory."""
     scan: bool = False
-    """Compile one block and repeat it: compiles several times faster, runs a little slower; for models whose blocks are alike."""
+    """Trace one block and repeat it: quicker to trace where there are many blocks, slower to run on CPUs; for models whose blocks are alike."""
     pool: Literal["pooler", "first", "mean"] | None = None
     """Text: what the head sees: BERT's pooler, the first token, or the mean over tokens; None: what the weights were made for."""
 

@@ -142,7 +142,7 @@ class Predictor:
 
     def _texts(self, examples: Any) -> data.Split:
         if isinstance(examples, (str, os.PathLike)):
-            return data.read_texts(examples, self.preprocessing, TextConfig())[1]
+            return data.read_texts(os.fspath(examples), self.preprocessing, TextConfig())[1]
         return data.texts_split(list(examples), self.preprocessing)
 
     def _arrays(self, images: np.ndarray) -> data.Split:

@@ -1,10 +1,11 @@
-"""`ftjax evaluate`: measure a finished run again, on one of its splits or on another folder of labelled images."""
+"""`ftjax evaluate`: measure a finished run again, on one of its splits or on other labelled data."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config
 from ftjax.data import SPLITS
 from ftjax.errors import ConfigError, DataError, did_you_mean
-from ftjax.evaluation import Records
+from ftjax.tasks import Classification
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,15 +47,15 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
 
 def _data(workdir: Path, flags: dict[str, str], predictor: Predictor) -> tuple[data.Dataset, Config]:
     """The run's own data, which must be those it was trained on, or the ones that the flags name."""
-    foreign = [key for key in flags if not key.startswith("data.")]
+    foreign = [key for key in flags if not key.startswith(("data.", "text."))]
     if foreign:
-        raise ConfigError(f"evaluate takes --config.data.* only, not --config.{foreign[0]}")
+        raise ConfigError(f"evaluate takes --config.data.* and --config.text.* only, not --config.{foreign[0]}")
     if not (workdir / "config.json").is_file():
         raise ConfigError(f"{workdir} has no config.json, so its data are not known; evaluate needs the run directory, not a copy of its model")
     trained = configuration.from_mapping(files.read_json(workdir / "config.json")["config"], "config.json")
     # Sampling was for training; what is measured is whole.
     config = configuration.resolve(None, {"data.labels_per_class": "none"} | flags, trained).config if flags else trained
-    dataset = data.collect(config.data, predictor.preprocessing.image, config.seed)
+    dataset = _collect(config, predictor)
     stored = files.read_json(workdir / "data.json")["fingerprint"]
     if not flags and dataset.report["fingerprint"] != stored:
         raise DataError(
@@ -64,7 +65,15 @@ def _data(workdir: Path, flags: dict[str, str], predictor: Predictor) -> tuple[d
     return dataset, config
 
 
-def relabel(predictor: Predictor, dataset: data.Dataset, split: str) -> Records:
+def _collect(config: Config, predictor: Predictor) -> data.Dataset:
+    """The data as the run collects them, cut or fitted as the model wants them."""
+    if not predictor.reads_text:
+        return data.collect(config.data, predictor.preprocessing.image, config.seed)
+    cutting = predictor.preprocessing
+    return data.collect_text(config.data, config.text, config.task, cutting.tokenizer, cutting.max_length, config.seed)
+
+
+def relabel(predictor: Predictor, dataset: data.Dataset, split: str) -> Any:
     """Records of a split ("all": of every split) whose labels are put into the model's order of classes, by name.
 
     Raises:
@@ -73,5 +82,10 @@ def relabel(predictor: Predictor, dataset: data.Dataset, split: str) -> Records:
     for name in dataset.classes:
         if name not in predictor.classes:
             raise DataError(f"the data have class {name!r}, which the model does not know; {did_you_mean(name, predictor.classes)}")
-    order = np.array([predictor.classes.index(name) for name in dataset.classes], np.int32)
-    return Records.concatenate([predictor.records(dataset.splits[name], order) for name in (SPLITS if split == "all" else (split,))])
+    order = np.array([predictor.classes.index(name) for name in dataset.classes], np.int32) if isinstance(predictor.task, Classification) else None
+    if order is None and tuple(dataset.classes) != predictor.classes:
+        raise DataError(
+            f"the data have labels {', '.join(dataset.classes)}, the model {', '.join(predictor.classes)}; they must be the same, in the same order"
+        )
+    parts = [predictor.records(dataset.splits[name], order) for name in (SPLITS if split == "all" else (split,))]
+    return predictor.measures.table.concatenate(parts)

@@ -60,7 +60,10 @@ def _texts(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[s
     """Answers for the rows of a table, beside them; how many."""
     text = _text_config(flags)
     found, split = data.read_texts(arguments.input, predictor.preprocessing, text)
-    check_columns(arguments.input, list(found[0]), predictor.preprocessing.columns, text)
+    trained = predictor.preprocessing.columns
+    if trained is not None and predictor.preprocessing.task == "sentence_embedding":
+        trained = (trained[0], None)  # A text by itself has a vector, too.
+    check_columns(arguments.input, list(found[0]), trained, text)
     rows = named(found)
     evaluation.write_predictions(arguments.output, beside(rows, predictor.rows(split, probabilities=arguments.probabilities)))
     empty = sum(not any(str(part).strip() for part in _parts(split.show(row))) for row in range(len(split)))

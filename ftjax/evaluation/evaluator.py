@@ -66,7 +66,8 @@ class Evaluator:
         travelling: collections.deque[dict[str, jax.Array]] = collections.deque()
         for batch in batches:
             item = self._step(params, extra, self._put(pad(batch, self._batch_size)))
-            item = item if logits else {name: array for name, array in item.items() if name != "logits"}
+            if not logits:
+                del item["logits"]
             # The copy starts when the device is done and nobody waits for it: the next batches are already queued.
             jax.tree.map(_start_copy, item)
             travelling.append(item)

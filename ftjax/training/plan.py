@@ -23,11 +23,12 @@ from ftjax.data import Batch as HostBatch
 from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Measures, Metric, Records
+from ftjax.tasks import Task
 from ftjax.training.forgetting import Meter
 from ftjax.training.select import Selection
 from ftjax.training.stage import Feed, Preprocessing, Stage, compile_all, compiler, on_features
 from ftjax.training.state import TrainState
-from ftjax.training.step import Batch, Metrics, Task, gradient_norms
+from ftjax.training.step import Batch, Metrics, gradient_norms
 from ftjax.trees import Tree
 
 

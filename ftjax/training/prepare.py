@@ -19,14 +19,14 @@ from ftjax.configuration import Resolved
 from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
-from ftjax.tasks import Classification, check_labels, check_task, make_task
+from ftjax.tasks import Classification, Task, check_labels, check_task, make_task
 from ftjax.training.forgetting import prepare_meter
 from ftjax.training.plan import Every, Plan
 from ftjax.training.reading import reader
 from ftjax.training.select import Selection, select
 from ftjax.training.stage import Preprocessing, stages
 from ftjax.training.state import TrainState, create_state
-from ftjax.training.step import StepParts, Task
+from ftjax.training.step import StepParts
 from ftjax.trees import Tree
 
 
@@ -82,7 +82,7 @@ def prepare(
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
-    meter = prepare_meter(config, selection, preprocessing, state, mesh)
+    meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
     plan = Plan(
         resolved=resolved,
         dataset=dataset,

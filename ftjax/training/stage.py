@@ -68,6 +68,8 @@ class Stage:
 
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+CompileStep = Callable[[Mapping[str, Any]], jax.stages.Compiled]
+"""From a batch, on the host or on the devices, to the step for batches of its shape."""
 
 
 def shapes_of(batch: Mapping[str, Any]) -> Shapes:
@@ -81,7 +83,7 @@ class Feed:
 
     split: Split
     programs: dict[Shapes, jax.stages.Compiled]
-    compile: Callable[[Batch], jax.stages.Compiled]
+    compile: CompileStep
     hyper: coefficients.Hyper
 
     def advance(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -138,7 +140,7 @@ def on_features(stage: Stage, model: HasHead, split: Split, features: np.ndarray
     return lookup, dataclasses.replace(stage.parts, model=HeadOfModel(model), preprocessing=AsTheyAre())
 
 
-def compiler(parts: StepParts, abstract: TrainState, hyper: coefficients.Hyper, mesh: Mesh) -> Callable[[Batch], jax.stages.Compiled]:
+def compiler(parts: StepParts, abstract: TrainState, hyper: coefficients.Hyper, mesh: Mesh) -> CompileStep:
     """Compiles the step over the mesh for batches like the one given, with the state donated; a compiled step knows its memory and FLOPs."""
     everywhere, spread = distribution.replicated(mesh), distribution.batch_sharding(mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
@@ -146,7 +148,7 @@ def compiler(parts: StepParts, abstract: TrainState, hyper: coefficients.Hyper, 
     return lambda batch: step.lower(abstract, jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape, value.dtype), batch), hyper).compile()
 
 
-def compile_all(compile_step: Callable[[Batch], jax.stages.Compiled], batches: Sequence[Mapping[str, np.ndarray]]) -> dict[Shapes, jax.stages.Compiled]:
+def compile_all(compile_step: CompileStep, batches: Sequence[Mapping[str, np.ndarray]]) -> dict[Shapes, jax.stages.Compiled]:
     """The compiled step for each of these batches, side by side: XLA compiles one program on one thread for much of its time."""
     if len(batches) == 1:  # in this thread, whose settings of JAX hold
         return {shapes_of(batches[0]): compile_step(batches[0])}

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from ftjax.coefficients import Hyper, combine
 from ftjax.coefficients.after import update_ema, update_swa
+from ftjax.tasks import Task
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
 
@@ -30,29 +31,6 @@ class Model(Protocol):
 
     def apply(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
         """Logits and the updated extra variables."""
-        ...
-
-
-class Task(Protocol):
-    """What the step needs of a task."""
-
-    @property
-    def output(self) -> str:
-        """What the model gives: "sequence" (one answer an example), "tokens" (one for each token) or "embedding" (a vector, without a head)."""
-        ...
-
-    @property
-    def outputs(self) -> int:
-        """Width of the head."""
-        ...
-
-    @property
-    def views(self) -> int:
-        """How often the model sees each example, one after the other along the batch, each time with other noise."""
-        ...
-
-    def loss(self, logits: Array, batch: Batch, hyper: Hyper) -> tuple[Array, Array, Sums]:
-        """Sum of losses, sum of weights, and (sum, weight) of each training metric."""
         ...
 
 

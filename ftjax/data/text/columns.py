@@ -114,6 +114,8 @@ def _pair(guess: _Guess, text: TextConfig, first: str, labels: Sequence[str], li
         if found is not None:
             why["text_pair"] = found[1]
             return found[0]
+    if guess.task == "sentence_embedding" and like is not None:
+        return None  # A text by itself has a vector, too.
     if guess.task == "sentence_embedding" or like is not None:
         raise DataError(f"{guess.table.where}: which column is the second text cannot be seen ({_listed(guess.table.columns)}): say text.text_pair")
     return None

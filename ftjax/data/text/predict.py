@@ -92,6 +92,7 @@ def _check_kind(kind: str, example: Any, preprocessing: TextPreprocessing) -> No
         allowed = {"text": "texts", "pair": "pairs of texts"}
     else:
         allowed = {"pair": "pairs of texts"} if paired else {"text": "texts"}
+        allowed |= {"text": "texts"} if preprocessing.task == "sentence_embedding" else {}
     if kind not in allowed:
         raise DataError(f"example 0 is {_shape(example)}; the model reads {' or '.join(allowed.values())}")
 
@@ -106,6 +107,8 @@ def _split(where: str, ids: Sequence[str], texts: Sequence[Any], pairs: Sequence
     """Texts in tokens, without labels."""
     if preprocessing.task == "token_classification":
         texts = [text.split() if isinstance(text, str) else list(text) for text in texts]
+    if preprocessing.task == "sentence_embedding" and pairs is None:
+        pairs = list(texts)  # The model reads pairs; the vector of the first is the answer.
     examples = Examples(where, ids, ["test"] * len(texts), texts, pairs, [None] * len(texts), [], {}, [])
     rows, tokenizer = np.arange(len(texts)), preprocessing.tokenizer
     encoded = encode_rows(examples, rows, preprocessing.task, (), tokenizer, max_length=preprocessing.max_length, stride=preprocessing.stride)

@@ -87,12 +87,14 @@ def test_texts_in_memory_are_taken_in_one_form(tmp_path):
     single, paired = _preprocessing(tmp_path, columns=("text", None)), _preprocessing(tmp_path, "sentence_embedding")
     assert texts_split(["a cat", ""], single).ids == ("0", "1")
     assert texts_split([("a cat", "a dog")], paired).show(0) == {"text": "a cat", "text_pair": "a dog"}
+    alone, beside = (texts_split(texts, paired).fields(np.array([0]))["tokens"].tolist() for texts in (["a cat"], [("a cat", "a")]))
+    assert alone == beside
     assert texts_split(["mr smith", "paris"], _preprocessing(tmp_path, "token_classification")).show(0)["words"] == ["mr", "smith"]
     for texts, preprocessing, message in (
         ([], single, r"^there are no texts to predict$"),
         (["a", 3], single, r"^example 1 is of type int, the first one a text; give all in one form$"),
         ([("a", "b")], single, r"^example 0 is a tuple of 2; the model reads texts$"),
-        (["a"], paired, r"^example 0 is a text; the model reads pairs of texts$"),
+        (["a"], _preprocessing(tmp_path, "question_answering"), r"^example 0 is a text; the model reads pairs of texts$"),
         ([["a", "b", "c"]], _preprocessing(tmp_path), r"^example 0 is a list of 3; the model reads texts or pairs of texts$"),
     ):
         with pytest.raises(DataError, match=message):

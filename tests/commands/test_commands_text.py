@@ -1,0 +1,121 @@
+"""The whole story on texts, one run for each task: files in, a checked artefact, predictions and a page out."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_text import texts, write_bert, write_table
+
+import ftjax
+from ftjax import files
+from ftjax.main import main
+
+TASKS = ("classification", "multi_label", "regression", "token_classification", "question_answering", "sentence_embedding")
+METRICS = {
+    "classification": ("accuracy", "mcc", "macro_f1", "macro_auroc"),
+    "multi_label": ("micro_f1", "macro_f1", "subset_accuracy"),
+    "regression": ("pearson", "spearman", "rmse", "mae", "r2"),
+    "token_classification": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
+    "question_answering": ("exact_match", "f1"),
+    "sentence_embedding": ("recall_at_1", "recall_at_5", "mrr", "ndcg_at_10"),
+}
+
+
+def write_data(task: str, folder: Path) -> Path:
+    """A small data set of the task; every one can be learnt from the words."""
+    rows = texts(90)
+    if task == "classification":
+        return write_table(folder / "data.csv", ("text", "label"), rows)
+    if task == "multi_label":
+        return write_table(folder / "data.csv", ("text", "label"), [(text, f"{label},long" if len(text.split()) > 12 else label) for text, label in rows])
+    if task == "regression":
+        return write_table(folder / "data.csv", ("text", "score"), [(text, str(len(text.split()) / 4)) for text, _ in rows])
+    if task == "sentence_embedding":
+        return write_table(folder / "data.csv", ("text", "text_pair"), [(text, " ".join(reversed(text.split()))) for text, _ in rows])
+    if task == "token_classification":
+        sentences = ("\n".join(f"{word}\t{'B-k' if word[0] == 'k' else 'O'}" for word in text.split()) for text, _ in rows)
+        (folder / "data.conll").write_text("\n\n".join(sentences))
+        return folder / "data.conll"
+    paragraphs = [
+        {"context": text, "qas": [{"id": str(row), "question": label, "answers": [{"text": text.split()[0], "answer_start": 0}]}]}
+        for row, (text, label) in enumerate(rows)
+    ]
+    (folder / "data.json").write_text(json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]}))
+    return folder / "data.json"
+
+
+def config_of(task: str, folder: Path) -> ftjax.Config:
+    source = {"token_classification": "conll", "question_answering": "squad"}.get(task, "table")
+    return ftjax.Config(
+        data=ftjax.DataConfig(source=source, path=str(write_data(task, folder)), duplicates="report"),  # type: ignore[arg-type]
+        text=ftjax.TextConfig(buckets=1, max_length=40, stride=8 if task == "question_answering" else 64),
+        model=ftjax.ModelConfig(pretrained=str(write_bert(folder / "bert"))),
+        task=ftjax.TaskConfig(name=task),  # type: ignore[arg-type]
+        optimizer=ftjax.OptimizerConfig(learning_rate=3e-3),
+        train=ftjax.TrainConfig(duration="16 steps", batch_size=16, evaluate_every="8 steps"),
+        evaluation=ftjax.EvaluationConfig(batch_size=16, bootstrap=50),
+        mesh=ftjax.MeshConfig(data=1, tensor=8),
+        report=ftjax.ReportConfig(progress="none"),
+    )
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+    """The task and its finished run."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, ftjax.finetune(config_of(request.param, folder), folder / "run")
+
+
+def test_every_task_ends_ok_with_its_metrics_and_a_verdict(run: tuple[str, Any]) -> None:
+    task, finished = run
+    result = finished.result
+    assert (result["status"], result["task"]) == ("ok", task)
+    assert result["metric"]["name"] == METRICS[task][0]
+    for name in METRICS[task]:
+        interval = result["splits"]["test"][name]
+        assert interval["low"] <= interval["value"] <= interval["high"], name
+    assert result["verdict"].startswith("Fine-tuning reached")
+
+
+def test_the_artefact_answers_again_what_the_run_answered(run: tuple[str, Any]) -> None:
+    task, finished = run
+    predictor = ftjax.load(finished.workdir)
+    shown = [json.loads(line) for line in (finished.workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {line["split"] for line in shown} >= {"train", "validation", "travel"}
+    answers = predictor.predict([("bara koti", "bara koti luzu")] if task == "question_answering" else ["bara koti luzu", ""])
+    assert [answer["id"] for answer in answers] == (["0"] if task == "question_answering" else ["0", "1"])
+
+
+def test_predict_gives_every_row_back(run: tuple[str, Any], tmp_path: Path) -> None:
+    task, finished = run
+    given = tmp_path / "new.csv"
+    if task == "question_answering":
+        given = write_data(task, tmp_path)
+    else:
+        text = "words" if task == "token_classification" else "text"
+        write_table(given, (text, "other"), [(text, str(row)) for row, (text, _) in enumerate(texts(11, seed=9))])
+    assert main(["predict", "--workdir", str(finished.workdir), "--input", str(given), "--output", str(tmp_path / "out.jsonl")]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(rows) == (90 if task == "question_answering" else 11)
+    if task != "question_answering":
+        assert [row["other"] for row in rows] == [str(row) for row in range(11)]
+
+
+def test_evaluate_measures_the_test_split_as_the_run_did(run: tuple[str, Any], tmp_path: Path) -> None:
+    _, finished = run
+    assert main(["evaluate", "--workdir", str(finished.workdir), "--output", str(tmp_path / "again.json")]) == 0
+    again = files.read_json(tmp_path / "again.json")["metrics"]
+    for name, interval in finished.result["splits"]["test"].items():
+        np.testing.assert_allclose(again[name]["value"], interval["value"], rtol=1e-6, err_msg=name)
+
+
+def test_the_page_shows_texts_and_no_pixels(run: tuple[str, Any]) -> None:
+    _, finished = run
+    page = (finished.workdir / "report.html").read_text()
+    assert re.search(r"\d pixels|images", page) is None
+    assert "tokens" in page
