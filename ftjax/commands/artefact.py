@@ -42,7 +42,7 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     flat = {path: np.asarray(leaf) for path, leaf in (trees.flatten(params) | trees.flatten(batch_stats)).items()}
     described: dict[str, Any] = {"spec": plan.model.spec.to_json(), "classes": list(plan.dataset.classes)}
     described |= {"input": plan.selection.input.to_json()} if plan.selection.input else {}
-    metadata = {"format": "ftjax"} | {key: json.dumps(value) for key, value in described.items()}
+    metadata = {"format": "ftjax", "task": plan.config.task.name} | {key: json.dumps(value) for key, value in described.items()}
     weights.save_safetensors(unchecked / "weights.safetensors", flat, metadata)
     files.write_json(unchecked / "model.json", _description(plan) | described)
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ftjax import configuration, data, reporting
+from ftjax import configuration, reporting
 from ftjax.commands import show
 from ftjax.reporting import wording
 from ftjax.training.plan import Plan
 from ftjax.training.prepare import prepare
-from ftjax.training.stage import Feed, Stage
+from ftjax.training.stage import Feed, Stage, shapes_of
 from ftjax.training.state import TrainState
 
 TIMED_STEPS = 3
@@ -61,8 +61,8 @@ def _stage_cost(plan: Plan, stage: Stage, state: TrainState) -> tuple[TrainState
     began = time.perf_counter()
     feed = plan.feed(stage, state)
     built = time.perf_counter() - began
-    program = next(iter(feed.programs.values()))
-    flops = float((program.cost_analysis() or {}).get("flops", 0.0))
+    program = max(feed.programs.values(), key=_flops)  # texts: the longest bucket
+    flops = _flops(program)
     state, seconds = _timed(plan, feed, state)
     return (
         state,
@@ -78,7 +78,8 @@ def _stage_cost(plan: Plan, stage: Stage, state: TrainState) -> tuple[TrainState
 
 def _timed(plan: Plan, feed: Feed, state: TrainState) -> tuple[TrainState, float]:
     """The state after a few steps, and the seconds of the fastest of those after the first."""
-    batch = plan.put(data.batch_at(feed.split, 0, plan.batch_size, plan.config.seed))
+    longest = max(feed.programs, key=lambda shapes: _flops(feed.programs[shapes]))
+    batch = next(plan.put(batch) for batch in plan.batches_of_every_shape(feed) if shapes_of(batch) == longest)
     times = []
     for _ in range(1 + TIMED_STEPS):
         began = time.perf_counter()
@@ -86,6 +87,10 @@ def _timed(plan: Plan, feed: Feed, state: TrainState) -> tuple[TrainState, float
         jax.block_until_ready((state, metrics))
         times.append(time.perf_counter() - began)
     return state, min(times[1:])
+
+
+def _flops(program: Any) -> float:
+    return float((program.cost_analysis() or {}).get("flops", 0.0))
 
 
 def _memory(memory: Any) -> str:

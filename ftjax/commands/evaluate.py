@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """Measure and print metrics with intervals; --config.data.* may name other data with the same classes."""
     predictor = load(arguments.workdir)
     dataset, config = _data(arguments.workdir, flags, predictor)
-    split = arguments.split or ("all" if flags else "test")
+    split = arguments.split or ("all" if _elsewhere(flags) else "test")
     records = relabel(predictor, dataset, split)
     found = predictor.measures.intervals(
         records,
@@ -47,22 +48,36 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
 
 def _data(workdir: Path, flags: dict[str, str], predictor: Predictor) -> tuple[data.Dataset, Config]:
     """The run's own data, which must be those it was trained on, or the ones that the flags name."""
-    foreign = [key for key in flags if not key.startswith(("data.", "text."))]
+    foreign = [key for key in flags if not key.startswith(("data.", "text.")) or key in ("text.max_length", "text.stride")]
     if foreign:
-        raise ConfigError(f"evaluate takes --config.data.* and --config.text.* only, not --config.{foreign[0]}")
+        raise ConfigError(f"evaluate takes --config.data.* and --config.text.* only (texts are cut as in training), not --config.{foreign[0]}")
     if not (workdir / "config.json").is_file():
         raise ConfigError(f"{workdir} has no config.json, so its data are not known; evaluate needs the run directory, not a copy of its model")
     trained = configuration.from_mapping(files.read_json(workdir / "config.json")["config"], "config.json")
-    # Sampling was for training; what is measured is whole.
-    config = configuration.resolve(None, {"data.labels_per_class": "none"} | flags, trained).config if flags else trained
+    # Sampling was for training, and so were the run's own validation and test files; what is measured is what the flags name.
+    opened = {"data.labels_per_class": "none", "data.validation_path": "none", "data.test_path": "none"} if _elsewhere(flags) else {}
+    config = configuration.resolve(None, opened | _columns(predictor, flags) | dict(flags), trained).config if flags else trained
     dataset = _collect(config, predictor)
     stored = files.read_json(workdir / "data.json")["fingerprint"]
-    if not flags and dataset.report["fingerprint"] != stored:
+    if not _elsewhere(flags) and dataset.report["fingerprint"] != stored:
         raise DataError(
             f"{dataset.report['source']} has changed since the run ({stored[:12]}, now {dataset.report['fingerprint'][:12]}), so its test split may hold "
-            f"images that were trained on; restore it, or name other data with --config.data.path"
+            f"examples that were trained on; restore it, or name other data with --config.data.path"
         )
     return dataset, config
+
+
+def _elsewhere(flags: Mapping[str, str]) -> bool:
+    """Whether the flags name other data."""
+    return any(key in flags for key in ("data.source", "data.path", "data.name", "data.validation_path", "data.test_path"))
+
+
+def _columns(predictor: Predictor, flags: Mapping[str, str]) -> dict[str, str]:
+    """The columns that the model was trained on: other data are not guessed anew."""
+    if not predictor.reads_text or predictor.preprocessing.columns is None or flags.get("data.source", "table") != "table":
+        return {}
+    text, pair = predictor.preprocessing.columns
+    return {"text.text": text} | ({"text.text_pair": pair} if pair else {})
 
 
 def _collect(config: Config, predictor: Predictor) -> data.Dataset:

@@ -54,11 +54,20 @@ def export(workdir: Path, output: Path) -> None:
     description = files.read_json(folder / "model.json")
     model = models.build(models.ModelSpec.from_json(description["spec"]))
     tensors = weights.open_weights(str(folder / "weights.safetensors")).tensors
-    flat = {path: tensors[path] for path in tensors}
+    flat = _in_units({path: tensors[path] for path in tensors}, description)
     held = _held(model.spec, description)
     tokenizer, longest = _tokenizer(folder, model, description)
     weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest)
     _read_back(output, flat, model, held)
+
+
+def _in_units(flat: dict[str, np.ndarray], description: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A regression's head answers in deviations from the mean; transformers has no place for these two, so they go into the head."""
+    if description["task"] != "regression":
+        return flat
+    mean, deviation = (float(description["task_settings"][name]) for name in ("mean", "deviation"))
+    scaled = {"head/kernel": flat["head/kernel"] * np.float32(deviation), "head/bias": flat["head/bias"] * np.float32(deviation) + np.float32(mean)}
+    return flat | scaled
 
 
 def _held(spec: models.ModelSpec, description: dict[str, Any]) -> weights.Recognised:

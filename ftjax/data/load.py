@@ -117,7 +117,7 @@ def _batch(split: Split, rows: Int[np.ndarray, " batch"]) -> Batch:
 
 def _lengthened(batch: Batch, length: int) -> Batch:
     """The fields of tokens filled up to `length`: a batch of short rows in a bucket of longer ones has that bucket's shape."""
-    missing = length - batch["tokens"].shape[1]
+    missing = length - batch["tokens"].shape[1] if "tokens" in batch else 0
     if not missing:
         return batch
 

@@ -77,9 +77,13 @@ def take(
     Raises:
       DataError: a class has fewer than `leave + 1` different images.
     """
+    # Copies go together also where their classes differ: all of them with the class of the first.
+    owners: dict[bytes | None, str] = {}
+    for row in sorted(range(len(ids)), key=lambda row: ids[row]):
+        owners.setdefault(copies[row], classes[row])
     by_class: dict[str, list[int]] = collections.defaultdict(list)
-    for row, name in enumerate(classes):
-        by_class[name].append(row)
+    for row in range(len(ids)):
+        by_class[owners[copies[row]]].append(row)
     taken = np.zeros(len(ids), bool)
     for name in sorted(by_class):
         groups = _groups(by_class[name], ids, copies, seed, purpose)

@@ -20,7 +20,7 @@ from ftjax import coefficients, data, distribution, durations, models, weights
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
-from ftjax.data import Dataset, Split
+from ftjax.data import Dataset
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Measures, Metric, Records
 from ftjax.tasks import Task
@@ -176,11 +176,12 @@ class Plan:
         if stage.head_only:
             split, parts = on_features(stage, self.model, split, self.features(state.params, state.extra["batch_stats"], "train"))
         compile_step = compiler(parts, stage.abstract, self.hyper, self.mesh)
-        return Feed(split, compile_all(compile_step, self._shapes(split, stage)), compile_step, self.hyper)
+        feed = Feed(split, {}, compile_step, self.hyper)
+        return dataclasses.replace(feed, programs=compile_all(compile_step, self.batches_of_every_shape(feed)))
 
-    def _shapes(self, split: Split, stage: Stage) -> list[HostBatch]:
+    def batches_of_every_shape(self, feed: Feed) -> list[HostBatch]:
         """A batch of every shape that training meets."""
-        return data.batches_of_every_shape(split, stage.phase.start, self.batch_size, self.config.seed, self.config.train.batch_tokens)
+        return data.batches_of_every_shape(feed.split, 0, self.batch_size, self.config.seed, self.config.train.batch_tokens)
 
     @functools.cached_property
     def _features(self) -> Any:

@@ -40,6 +40,7 @@ def prepare_config(config: Config, *, coefficients: Mapping[str, Any] | None = N
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
     """
+    configuration.check_used(config)
     return prepare(configuration.resolve(None, {}, config), values=coefficients)
 
 
@@ -69,6 +70,7 @@ def prepare(
     spec = selection.spec(task.outputs or selection.options["width"])
     resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
     config = resolved.config
+    check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
     model = _build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
@@ -219,9 +221,11 @@ def _head_only(model: models.Model, task: Task, preprocessing: Preprocessing, ph
 
 def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
+    if config.model.head == "keep" and config.task.name == "regression":
+        raise ConfigError("model.head='keep': a regression learns its targets in units of their deviation, which a pretrained head does not; leave it open")
     if selection.source is None or config.model.head != "auto":
         return selection.source is not None and config.model.head == "keep"
-    return selection.classes == tuple(dataset.classes)
+    return bool(dataset.classes) and selection.classes == tuple(dataset.classes) and selection.fits(config.task.name)
 
 
 def _batch_size(config: Config, train: Split, mesh: Mesh) -> int:
@@ -240,11 +244,10 @@ def _check_tokens(config: Config, train: Split, mesh: Mesh) -> None:
     tokens, parts = int(config.train.batch_tokens or 0), distribution.batch_devices(mesh) * config.train.microbatches
     if config.train.batch_size is not None:
         raise ConfigError("train.batch_size and train.batch_tokens are both set; a batch has a number of rows or a number of tokens")
-    needed = train.buckets[-1] * parts
-    if tokens < needed:
-        raise ConfigError(f"train.batch_tokens={tokens}: a batch of the longest texts needs at least {needed} ({train.buckets[-1]} tokens, {parts} parts)")
     if parts > 1:
         raise ConfigError("train.batch_tokens works on one device without micro-batches; use train.batch_size, which also makes batches of one length")
+    if tokens < train.buckets[-1]:
+        raise ConfigError(f"train.batch_tokens={tokens}: a batch of the longest texts needs at least {train.buckets[-1]}")
 
 
 def _every(config: Config, clock: durations.Clock) -> Every:

@@ -34,6 +34,13 @@ class Selection:
     recognised: weights.Recognised | None
     folder: Path | None = None
     """Where the tokenizer lies; also for a model from scratch."""
+    same_end: bool = True
+    """Whether the run's head sees what the pretrained one saw."""
+
+    def fits(self, task: str) -> bool:
+        """Whether the pretrained head may have been trained for this task on this end of the model."""
+        trained = self.source.metadata.get("task", task) if self.source else task
+        return self.same_end and trained == task
 
     @property
     def reads(self) -> Literal["images", "text"]:
@@ -98,9 +105,10 @@ def _text(config: Config, source: weights.Source, recognised: weights.Recognised
         raise ConfigError(f"{source.location} holds {recognised.family}, a text encoder without a name; leave model.name={config.model.name!r} open")
     output = _OUTPUTS.get(config.task.name, "sequence")
     options = dict(models.for_output(recognised.family, recognised.options, output, config.model.pool))
+    same_end = all(options.get(name) == recognised.options.get(name) for name in ("output", "pool", "head"))
     recognised = dataclasses.replace(recognised, options=options)
     kept = config.method != "scratch"
-    return Selection(recognised.family, options, None, None, source if kept else None, recognised if kept else None, source.folder)
+    return Selection(recognised.family, options, None, None, source if kept else None, recognised if kept else None, source.folder, same_end)
 
 
 def _from_zoo(config: Config) -> Selection:

@@ -135,8 +135,8 @@ class AsTheyAre:
 
 
 def on_features(stage: Stage, model: HasHead, split: Split, features: np.ndarray) -> tuple[Split, StepParts]:
-    """The split and the step of a head-only stage: examples replaced by their features, float32 `[rows width]`, which have one shape."""
-    lookup = dataclasses.replace(split, fields=lambda indices: {"features": features[indices]}, lengths=None, buckets=())
+    """The split and the step of a head-only stage: examples replaced by their features, float32 `[rows width]`, in the same batches."""
+    lookup = dataclasses.replace(split, fields=lambda indices: {"features": features[indices]})
     return lookup, dataclasses.replace(stage.parts, model=HeadOfModel(model), preprocessing=AsTheyAre())
 
 
@@ -150,10 +150,11 @@ def compiler(parts: StepParts, abstract: TrainState, hyper: coefficients.Hyper, 
 
 def compile_all(compile_step: CompileStep, batches: Sequence[Mapping[str, np.ndarray]]) -> dict[Shapes, jax.stages.Compiled]:
     """The compiled step for each of these batches, side by side: XLA compiles one program on one thread for much of its time."""
-    if len(batches) == 1:  # in this thread, whose settings of JAX hold
-        return {shapes_of(batches[0]): compile_step(batches[0])}
-    with concurrent.futures.ThreadPoolExecutor(len(batches)) as pool:
-        return dict(zip(map(shapes_of, batches), pool.map(compile_step, batches), strict=True))
+    wanted = {shapes_of(batch): batch for batch in batches}
+    if len(wanted) == 1:  # in this thread, whose settings of JAX hold
+        return {shapes: compile_step(batch) for shapes, batch in wanted.items()}
+    with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
+        return dict(zip(wanted, pool.map(compile_step, wanted.values()), strict=True))
 
 
 def enter(state: TrainState, phase: coefficients.Phase, optimizer: optax.GradientTransformationExtraArgs) -> TrainState:

@@ -64,7 +64,10 @@ def config_of(task: str, folder: Path) -> ftjax.Config:
     )
 
 
-@pytest.fixture(scope="module", params=TASKS)
+SLOW = ("multi_label", "regression", "question_answering")
+
+
+@pytest.fixture(scope="module", params=[pytest.param(task, marks=pytest.mark.slow) if task in SLOW else task for task in TASKS])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     """The task and its finished run."""
     folder = tmp_path_factory.mktemp(request.param)

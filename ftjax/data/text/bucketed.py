@@ -133,6 +133,12 @@ def drawn(weights: Float[np.ndarray, " rows"], seed: int, epoch: int) -> Int[np.
     Systematic sampling: row i comes `n * weights[i] / sum(weights)` times, rounded up or down. Rows of one weight lie side by side, in an order of this
     epoch's, so a class whose rows share a weight gets its share to within a row, and takes turns among its rows.
     """
+    return _drawn(_Same(weights), seed, epoch)
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn(same: _Same, seed: int, epoch: int) -> Int[np.ndarray, " rows"]:
+    weights = same.array
     rows = len(weights)
     words = _words(seed, epoch | _DRAW, rows + 1)
     order = np.lexsort((words[:rows], weights))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from ftjax.data.split import complete_splits
 from ftjax.data.text.bucketed import choose_buckets
 from ftjax.data.text.examples import Examples, read_examples
 from ftjax.data.text.sources import read_tables
-from ftjax.data.text.splits import Encoded, encode_rows, normalised
+from ftjax.data.text.splits import Encoded, connected, encode_rows, normalised
 from ftjax.data.text.tokenizer import Tokenizer
 from ftjax.data.validate import check_rows, check_settings, check_splits
 from ftjax.errors import ConfigError, DataError, did_you_mean
@@ -63,7 +64,7 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
     encoded = {name: encode_rows(examples, members[name], task.name, classes, tokenizer, max_length=max_length, stride=text.stride) for name in SPLITS}
     buckets = choose_buckets(np.concatenate([part.lengths for part in encoded.values()]), text.buckets)
     report = {
-        **_facts(data, examples, classes, contents, seed),
+        **_facts(data, examples, classes, contents, seed, f"{tokenizer.digest} {max_length}"),
         "splits": {
             name: {"rows": len(members[name]), "per_class": _counts(rows, examples, members[name], task.name, classes), "origin": origins[name]}
             for name in SPLITS
@@ -182,7 +183,9 @@ def _hashes(examples: Examples, task: str) -> tuple[list[bytes], list[bytes]]:
     """Of each row's content, equal for copies; and of what may not be torn apart by a split: the context of questions, the positive of pairs."""
     pairs = examples.pairs or [None] * len(examples)
     contents = [_hash(_joined(text), pair) for text, pair in zip(examples.texts, pairs)]
-    if task in ("question_answering", "sentence_embedding"):
+    if task == "sentence_embedding":
+        return contents, [_hash(str(group), None) for group in connected(examples.texts, examples.pairs or [])]
+    if task == "question_answering":
         return contents, [_hash("", pair) for pair in pairs]
     return contents, contents
 
@@ -217,9 +220,10 @@ def _counts(rows: Rows, examples: Examples, members: Int[np.ndarray, " rows"], t
     return {name: found[name] for name in classes}
 
 
-def _facts(data: DataConfig, examples: Examples, classes: Sequence[str], contents: Sequence[bytes], seed: int) -> dict[str, Any]:
-    """What was there before anything was changed. The fingerprint covers every usable row: its id, its label and its texts."""
-    content = ((name, str(label), digest) for name, label, digest in zip(examples.ids, examples.labels, contents))
+def _facts(data: DataConfig, examples: Examples, classes: Sequence[str], contents: Sequence[bytes], seed: int, cutting: str) -> dict[str, Any]:
+    """What was there before anything was changed. The fingerprint covers every usable row (its id, its label and its texts) and how texts are cut."""
+    rows = ((name, str(label), digest) for name, label, digest in zip(examples.ids, examples.labels, contents))
+    content = itertools.chain(rows, [("", cutting, b"")])
     return {
         "source": f"{data.source}: {examples.where}",
         "details": {},

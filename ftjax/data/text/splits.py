@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from ftjax.data.dataset import UNLABELLED, Split
 from ftjax.data.text.examples import Examples, answers_of
@@ -113,7 +115,7 @@ def encode_rows(
 
     if task == "sentence_embedding":
         first, second = (tokenizer.encode(side, max_length=max_length) for side in (texts, pairs or []))
-        return Encoded(ids, _groups(pairs or []), first, show, second)
+        return Encoded(ids, connected(texts, pairs or []), first, show, second)
     return Encoded(ids, label_array(labels, task, classes), tokenizer.encode(texts, pairs, max_length=max_length), show)
 
 
@@ -137,10 +139,12 @@ def normalised(text: str) -> str:
     return " ".join(text.split())
 
 
-def _groups(pairs: Sequence[str]) -> Int[np.ndarray, " rows"]:
-    """Rows with the same positive have the same number."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(normalised(pair), len(numbers)) for pair in pairs], np.int32)
+def connected(texts: Sequence[str], pairs: Sequence[str]) -> Int[np.ndarray, " rows"]:
+    """Pairs that share a text on either side, directly or through others, have the same number: none of them is a negative of another."""
+    nodes: dict[str, int] = {}
+    ends = np.array([[nodes.setdefault(normalised(text), len(nodes)) for text in row] for row in zip(texts, pairs)], np.int64).reshape(-1, 2)
+    graph = sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
+    return csgraph.connected_components(graph, directed=False)[1][ends[:, 0]].astype(np.int32)
 
 
 def _tagged(
