@@ -14,6 +14,9 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "a
 BODY = {"vocabulary": 12, "positions": 20, "width": 16, "depth": 2, "heads": 2, "hidden": 24}
 
 
+SETTINGS = {"regression": {"mean": 2.5, "deviation": 1.5}}
+
+
 def tokenizer_json() -> str:
     """A tokenizer of whole words with BERT's frame."""
     pieces = tokenizers.Tokenizer(tokenizers.models.WordPiece({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
@@ -34,7 +37,7 @@ def finished_text(folder, task="classification", classes=("bad", "good"), **opti
     described = {"spec": model.spec.to_json(), "classes": list(classes)}
     metadata = {"format": "ftjax"} | {key: json.dumps(value) for key, value in described.items()}
     weights.save_safetensors(folder / "model" / "weights.safetensors", flat, metadata)
-    files.write_json(folder / "model" / "model.json", described | {"format": 1, "task": task, "preprocessing": {"max_length": 12}})
+    files.write_json(folder / "model" / "model.json", described | {"format": 1, "task": task, "task_settings": SETTINGS.get(task, {}), "preprocessing": {"max_length": 12}})
     (folder / "model" / "tokenizer.json").write_text(tokenizer_json())
     return folder, flat
 
@@ -97,6 +100,13 @@ def test_every_task_has_its_class(task, classes, options, architecture, keys, tm
     assert config["architectures"] == [architecture]
     assert keys.items() <= config.items()
     assert ("qa_outputs.weight" in weights.open_weights(str(folder)).tensors) == (task == "question_answering")
+
+
+def test_an_exported_regression_answers_in_the_unit_of_the_data(tmp_path, capsys):
+    run, flat = finished_text(tmp_path, "regression", ())
+    tensors = weights.open_weights(str(exported(run, capsys))).tensors
+    np.testing.assert_allclose(tensors["classifier.weight"], 1.5 * flat["head/kernel"].T, rtol=1e-6)
+    np.testing.assert_allclose(tensors["classifier.bias"], 1.5 * flat["head/bias"] + 2.5, rtol=1e-6)
 
 
 def test_embeddings_are_a_directory_of_sentence_transformers_that_is_pooled_again(tmp_path, capsys):

@@ -99,7 +99,7 @@ class Reader:
     reads_text = True
 
     def __init__(self, columns=("sentence", None)):
-        self.preprocessing = SimpleNamespace(columns=columns)
+        self.preprocessing = SimpleNamespace(columns=columns, task="classification")
 
     def rows(self, split, *, probabilities):
         labels = [str(len(split.show(row)["text"])) for row in range(len(split))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,8 @@ def test_a_probe_of_texts_trains_on_features_computed_once(files: Path) -> None:
     inputs = {name: jnp.asarray(array) for name, array in split.fields(rows).items()}
     expected = plan.model.features(state.params, {}, inputs)
     np.testing.assert_allclose(feed.split.fields(rows)["features"], expected, rtol=1e-4, atol=1e-5)
+    with contextlib.closing(plan.train_batches(feed, 0, 5)) as batches:
+        assert [batch["id"].tolist() for batch in batches] == [plan.host_batch(step)["id"].tolist() for step in range(5)]
 
 
 @pytest.mark.parametrize("remedy", ["balanced", "sqrt", "focal", "logit_adjust", "oversample"])
@@ -124,6 +127,25 @@ def test_every_remedy_for_rare_classes_trains(files: Path, remedy: str) -> None:
     after, metrics = plan.step(state, plan.batch(0))
     assert np.isfinite(float(metrics["loss"]))
     assert int(after.step) == 1
+
+
+def test_two_views_without_noise_are_refused(files: Path) -> None:
+    with pytest.raises(ConfigError, match="task.r_drop=1 compares two dropout masks and model.dropout is 0"):
+        ftjax.prepare(settings(files, method="probe", model=ModelConfig(pretrained=str(files / "bert")), task=TaskConfig(r_drop=1.0)))
+
+
+def test_a_kept_head_of_a_regression_is_refused(files: Path) -> None:
+    model = ModelConfig(pretrained=str(files / "bert"), head="keep")
+    with pytest.raises(ConfigError, match="model.head='keep': a regression learns its targets in units of their deviation"):
+        write_table(files / "scores.csv", ("text", "score"), [(text, str(len(text))) for text, _ in texts(60)])
+        data = DataConfig(source="table", path=str(files / "scores.csv"), duplicates="report")
+        ftjax.prepare(settings(files, model=model, data=data, task=TaskConfig(name="regression")))
+
+
+def test_the_head_of_the_same_classes_is_kept_only_on_the_same_pooling(files: Path) -> None:
+    for pool, kept in (("pooler", True), ("mean", False)):
+        plan, _ = ftjax.prepare(settings(files, model=ModelConfig(pretrained=str(files / "bert"), pool=pool)))  # type: ignore[arg-type]
+        assert plan.keeps_head is kept
 
 
 def test_two_views_differ_by_their_dropout_alone(files: Path) -> None:

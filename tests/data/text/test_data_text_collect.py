@@ -280,3 +280,23 @@ def test_texts_of_a_hundred_thousand_characters_are_cut(tmp_path):
     dataset = collected(write(tmp_path / "a.csv", content), test_fraction=0.2)
     assert sum(dataset.report["tokens"]["truncated"].values()) == 1
     assert max(split.lengths.max() for split in dataset.splits.values()) == 16
+
+
+def test_a_text_with_two_scores_is_never_trained_on_and_tested(tmp_path):
+    texts = [f"{text} {number}" for text in (*GOOD, *BAD) for number in (1, 2, 3)]
+    content = "".join(f"{text},{score}\n" for text in texts for score in (0, 5))
+    dataset = collected(write(tmp_path / "a.csv", "text,score\n" + content), "regression", duplicates="report")
+    seen = [{split.show(row)["text"] for row in range(len(split))} for split in dataset.splits.values()]
+    assert all(not one & other for one, other in itertools.combinations(seen, 2))
+
+
+def test_pairs_that_share_either_text_are_one_group_and_stay_on_one_side(tmp_path):
+    pairs = [(f"{text} {number}", f"{text} {number} {other}") for text in GOOD for number in (1, 2) for other in ("a", "b")]
+    content = "text,text_pair\n" + "".join(f"{one},{two}\n" for one, two in pairs)
+    dataset = collected(write(tmp_path / "a.csv", content), "sentence_embedding")
+    seen = [{split.show(row)["text"] for row in range(len(split))} for split in dataset.splits.values()]
+    assert all(not one & other for one, other in itertools.combinations(seen, 2))
+    train = dataset.splits["train"]
+    texts = [train.show(row)["text"] for row in range(len(train))]
+    for one, other in itertools.combinations(range(len(train)), 2):
+        assert (train.labels[one] == train.labels[other]) == (texts[one] == texts[other])
