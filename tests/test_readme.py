@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_text import texts, write_bert, write_table
 
 from ftjax import files
 
@@ -35,6 +36,9 @@ def home(tmp_path_factory) -> Path:
         for i in range(40):
             pixels = (draw.integers(0, 60, (24, 30, 3)) + brightness).astype(np.uint8)
             Image.fromarray(pixels).save(home / "photos" / name / f"{i}.jpg")
+    write_bert(home / "minilm")
+    write_table(home / "reviews.csv", ("text", "label"), texts(60))
+    write_table(home / "new.csv", ("text",), [(text,) for text, _ in texts(5, seed=1)])
     return home
 
 
