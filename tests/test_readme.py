@@ -51,7 +51,7 @@ def run(home: Path, words: list[str]) -> str:
 
 def test_every_command_runs(home):
     ours = [line for line in COMMANDS if not line.startswith(RUN_BY_CI)]
-    assert len(ours) == 6
+    assert len(ours) == 9
     said = {}
     for line in ours:
         command, *words = line.replace("--split test", "--split=test").split()
@@ -62,6 +62,8 @@ def test_every_command_runs(home):
     assert set(quickstart["baselines"]) == {"majority", "pretrained", "probe", "scratch"}
     assert "ok: this run can start" in next(text for line, text in said.items() if " check " in line)
     assert len((home / "predictions.csv").read_text().splitlines()) == 81
+    assert len((home / "answered.csv").read_text().splitlines()) == 6
+    assert (home / "exported" / "tokenizer.json").is_file()
 
 
 def test_the_python_example_runs(home):

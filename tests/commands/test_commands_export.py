@@ -37,7 +37,8 @@ def finished_text(folder, task="classification", classes=("bad", "good"), **opti
     described = {"spec": model.spec.to_json(), "classes": list(classes)}
     metadata = {"format": "ftjax"} | {key: json.dumps(value) for key, value in described.items()}
     weights.save_safetensors(folder / "model" / "weights.safetensors", flat, metadata)
-    files.write_json(folder / "model" / "model.json", described | {"format": 1, "task": task, "task_settings": SETTINGS.get(task, {}), "preprocessing": {"max_length": 12}})
+    described |= {"format": 1, "task": task, "task_settings": SETTINGS.get(task, {}), "preprocessing": {"max_length": 12}}
+    files.write_json(folder / "model" / "model.json", described)
     (folder / "model" / "tokenizer.json").write_text(tokenizer_json())
     return folder, flat
 

@@ -130,15 +130,15 @@ def test_every_remedy_for_rare_classes_trains(files: Path, remedy: str) -> None:
 
 
 def test_two_views_without_noise_are_refused(files: Path) -> None:
-    with pytest.raises(ConfigError, match="task.r_drop=1 compares two dropout masks and model.dropout is 0"):
+    with pytest.raises(ConfigError, match=r"task\.r_drop=1 compares two dropout masks and model\.dropout is 0"):
         ftjax.prepare(settings(files, method="probe", model=ModelConfig(pretrained=str(files / "bert")), task=TaskConfig(r_drop=1.0)))
 
 
 def test_a_kept_head_of_a_regression_is_refused(files: Path) -> None:
     model = ModelConfig(pretrained=str(files / "bert"), head="keep")
-    with pytest.raises(ConfigError, match="model.head='keep': a regression learns its targets in units of their deviation"):
-        write_table(files / "scores.csv", ("text", "score"), [(text, str(len(text))) for text, _ in texts(60)])
-        data = DataConfig(source="table", path=str(files / "scores.csv"), duplicates="report")
+    write_table(files / "scores.csv", ("text", "score"), [(text, str(len(text))) for text, _ in texts(60)])
+    data = DataConfig(source="table", path=str(files / "scores.csv"), duplicates="report")
+    with pytest.raises(ConfigError, match=r"model\.head='keep': a regression learns its targets in units of their deviation"):
         ftjax.prepare(settings(files, model=model, data=data, task=TaskConfig(name="regression")))
 
 
