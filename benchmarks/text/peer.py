@@ -103,8 +103,10 @@ def model_of(text_set: TextSet, weights: Path, classes: tuple[str, ...], setting
     return auto.from_pretrained(weights, num_labels=len(classes) or 1, **options)
 
 
-def make_trainer(text_set: TextSet, model: Any, tokenizer: Any, examples: list[dict[str, Any]], settings: Settings, seed: int, folder: str) -> Any:
-    """A Trainer as its users set it up for texts of different lengths, without logging, saving or evaluating on the way."""
+def make_trainer(
+    text_set: TextSet, model: Any, tokenizer: Any, examples: list[dict[str, Any]], settings: Settings, seed: int, folder: str, *, grouped: bool = True
+) -> Any:
+    """A Trainer as its users set it up for texts of different lengths (`grouped`; its default order else), without logging, saving or evaluating."""
     import transformers
 
     arguments = transformers.TrainingArguments(
@@ -120,7 +122,7 @@ def make_trainer(text_set: TextSet, model: Any, tokenizer: Any, examples: list[d
         max_grad_norm=settings.clip_norm,
         lr_scheduler_type="linear",
         warmup_steps=0,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="group_by_length" if grouped else "random",
         bf16=settings.precision == "bfloat16",
         use_cpu=True,
         seed=seed,
