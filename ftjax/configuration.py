@@ -1,8 +1,7 @@
 """Reading, checking, overriding and writing the configuration, strictly, with the origin of every value.
 
-`--config configs/x.py[:argument]` and `--config.key=value` follow the convention of ml_collections' config_flags, and `get_config` may return
-the typed `Config` or a ConfigDict. The overrides are typed by the schema here rather than by config_flags, which cannot set frozen
-dataclasses, refuses `1e3` for an int, cannot put an optional field back to None and answers a misspelt key without a hint.
+`--config configs/x.py[:argument]` and `--config.key=value` follow ml_collections' config_flags, and `get_config` may return the typed `Config` or a
+ConfigDict. Overrides are typed by the schema here: config_flags cannot set frozen dataclasses, refuses `1e3` for an int and misspelt keys get no hint.
 """
 
 from __future__ import annotations
@@ -332,10 +331,7 @@ _POSITIVE = [
     "train.batch_tokens",
     "train.microbatches",
     "train.patience",
-    "text.max_length",
-    "text.buckets",
-    "task.temperature",
-    "task.max_answer_length",
+    *("text.max_length", "text.buckets", "task.temperature", "task.max_answer_length"),
     "train.max_bad_steps",
     "evaluation.batch_size",
     "evaluation.top_k",

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """Read, predict, write; 0 when every example was answered."""
+    foreign = [key for key in flags if not key.startswith("text.")]
+    if foreign:
+        raise ConfigError(f"predict takes the configuration of the run; only --config.text.* says how a file is read, not --config.{foreign[0]}")
     evaluation.check_output(arguments.output)
     predictor = load(arguments.workdir)
     rows = _texts(predictor, arguments, flags) if predictor.reads_text else _images(predictor, arguments, flags)
@@ -86,14 +89,7 @@ def _parts(shown: Mapping[str, Any]) -> list[Any]:
 
 
 def _text_config(flags: Mapping[str, str]) -> TextConfig:
-    """How the file is read, as the flags say; where they are silent it is found out.
-
-    Raises:
-      ConfigError: a flag that is not about texts.
-    """
-    foreign = [key for key in flags if not key.startswith("text.")]
-    if foreign:
-        raise ConfigError(f"predict takes --config.text.* only, not --config.{foreign[0]}; everything else is as the run was")
+    """How the file is read, as the flags say; where they are silent it is found out."""
     return configuration.resolve(None, dict(flags), Config()).config.text
 
 

@@ -182,7 +182,7 @@ def test_a_missing_second_column_is_named():
 def test_only_flags_about_texts_have_a_meaning(text_run, tmp_path, capsys):
     (tmp_path / "new.csv").write_text("sentence\na\n")
     assert text_run(tmp_path / "new.csv", tmp_path / "out.csv", "--config.seed=1") == 2
-    assert "predict takes --config.text.* only, not --config.seed" in capsys.readouterr().err
+    assert "only --config.text.* says how a file is read, not --config.seed" in capsys.readouterr().err
 
 
 def test_what_an_answer_only_repeats_is_not_there_twice():

@@ -64,7 +64,7 @@ def config_of(task: str, folder: Path) -> ftjax.Config:
     )
 
 
-SLOW = ("multi_label", "regression", "question_answering")
+SLOW = ("multi_label", "regression", "question_answering", "sentence_embedding")
 
 
 @pytest.fixture(scope="module", params=[pytest.param(task, marks=pytest.mark.slow) if task in SLOW else task for task in TASKS])

@@ -30,6 +30,7 @@ from ftjax import (
     trees,
 )
 from ftjax.errors import ConfigError
+from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.stage import Feed
 
 pytestmark = pytest.mark.usefixtures("one_device")
