@@ -26,7 +26,7 @@ AS_THE_TRAINER_DECAYS = ((".*/(bias|scale)", 0.0), (".*", 1.0))
 """Everything but biases and norms, the embeddings too."""
 
 
-def configuration(text_set: TextSet, folder: Path, weights: Path, settings: Settings, seed: int, *, baselines: bool) -> Config:
+def configuration(text_set: TextSet, folder: Path, weights: Path, settings: Settings, seed: int, *, baselines: bool, buckets: int = 4) -> Config:
     """What `run` trains: one test at the end, and probe and scratch on request."""
     words = text_set.task == "token_classification"
     columns = TextConfig() if words else TextConfig(text="text", text_pair="text_pair" if text_set.pair else None, label="label")
@@ -34,7 +34,7 @@ def configuration(text_set: TextSet, folder: Path, weights: Path, settings: Sett
         seed=seed,
         # The rows are distinct already.
         data=DataConfig(source="conll" if words else "table", path=str(folder), duplicates="report"),
-        text=dataclasses.replace(columns, max_length=text_set.max_length),
+        text=dataclasses.replace(columns, max_length=text_set.max_length, buckets=buckets),
         # The other library's classifier stands on the pooler too, and its head is new.
         model=ModelConfig(pretrained=str(weights), head="new", pool=None if words else "pooler", dropout=settings.dropout, precision=settings.precision),
         coefficient=CoefficientConfig(head_factor=1.0, decay_rules=AS_THE_TRAINER_DECAYS),

@@ -14,7 +14,9 @@ import dataclasses
 import functools
 import itertools
 import os
+import platform
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -38,6 +40,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PARTS = ("input", "forward", "backward", "optimiser")
 SEED = 0
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
 DEFAULT_ORDER = ", its default order"
 
 
@@ -58,10 +61,10 @@ class Contender(Protocol):
 class Ours:
     """ftjax: the compiled step of the plan that `ftjax.finetune` would train."""
 
-    def __init__(self, text_set: TextSet, folder: Path, settings: Settings) -> None:
+    def __init__(self, text_set: TextSet, folder: Path, settings: Settings, buckets: int) -> None:
         self.name = f"ftjax {settings.precision}"
         # Long enough that no round meets the end of the schedule.
-        config = ours.configuration(dataclasses.replace(text_set, steps=100_000), folder, minilm(), settings, SEED, baselines=False)
+        config = ours.configuration(dataclasses.replace(text_set, steps=100_000), folder, minilm(), settings, SEED, baselines=False, buckets=buckets)
         self.plan, self.state = ftjax.prepare(config)
         began = time.perf_counter()
         self.feed = self.plan.feed(self.plan.stages[0], self.state)
@@ -170,10 +173,10 @@ def _seconds(what: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def measure(text_set: TextSet, folder: Path, rounds: int, steps: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(text_set: TextSet, folder: Path, rounds: int, steps: int, buckets: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Examples per second of every contender in every round, and the parts of its step."""
     plain = [Settings(precision="float32"), Settings(precision="bfloat16")]
-    contenders: list[Contender] = [*(Ours(text_set, folder, one) for one in plain), *(Theirs(text_set, folder, one) for one in plain)]
+    contenders: list[Contender] = [*(Ours(text_set, folder, one, buckets) for one in plain), *(Theirs(text_set, folder, one) for one in plain)]
     contenders.append(Theirs(text_set, folder, plain[1], grouped=False))
     speeds: dict[str, list[float]] = {one.name: [] for one in contenders}
     for number in range(rounds + 1):
@@ -206,9 +209,10 @@ def render(results: Sequence[dict[str, Any]], versions: dict[str, str]) -> str:
     lines = [
         "# Speed of MiniLM training on the CPU",
         "",
-        "`python -m benchmarks.text.speed`: steps of 16 texts in one process, each round every contender in turn; ftjax's batches are padded to one of four",
-        "lengths, the Trainer's are grouped by length, or come in its default order where it says so. Examples per second are the median over rounds; the",
-        "ratio is of two contenders in one round. ftjax drops nothing from attention's probabilities, and here the Trainer does not either.",
+        "`python -m benchmarks.text.speed`: steps of 16 texts in one process, each round every contender in turn; ftjax's batches are padded to one of a few",
+        "lengths (`text.buckets`), the Trainer's are grouped by length, or come in its default order where it says so. Examples per second are the median over rounds; the",
+        "ratio is of two contenders in one round. ftjax drops nothing from attention's probabilities, and here the Trainer does not either. Both have huge",
+        f"pages (`GLIBC_TUNABLES={HUGE_PAGES}`).",
         "",
     ]
     for found in results:
@@ -237,15 +241,18 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=data.NAMES, default=["sst2", "rte"], metavar="NAME", help=", ".join(data.NAMES))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--buckets", type=int, default=8, help="lengths that ftjax pads to, `text.buckets`")
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "text")
     parser.add_argument("--output", type=Path, default=RESULTS / "text_speed.json", help="the page lies beside it")
     flags = parser.parse_args()
+    if platform.system() == "Linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.text.speed", *sys.argv[1:]], os.environ | {"GLIBC_TUNABLES": HUGE_PAGES})
     warnings.simplefilter("ignore")
     results = []
     for name in flags.sets:
         text_set = data.named(name)
         folder = data.write(text_set, flags.workdir / "data")
-        results.append(measure(text_set, folder, flags.rounds, flags.steps, lambda line: print(line, flush=True)))
+        results.append(measure(text_set, folder, flags.rounds, flags.steps, flags.buckets, lambda line: print(line, flush=True)))
     versions = page.versions()
     files.write_json(flags.output, {"results": results, "versions": versions})
     flags.output.with_suffix(".md").write_text(render(results, versions))

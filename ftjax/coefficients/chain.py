@@ -34,7 +34,7 @@ from ftjax import trees
 from ftjax.coefficients.auto_rgn import scale_by_rgn
 from ftjax.coefficients.directions import direction
 from ftjax.coefficients.hyper import Hyper
-from ftjax.coefficients.links import Rows, like, moving, stateless, transform, widened
+from ftjax.coefficients.links import Rows, like, moving_norm, stateless, transform, widened
 from ftjax.coefficients.retractions import Retraction
 from ftjax.coefficients.retractions import retraction as configured_retraction
 from ftjax.coefficients.rules import is_zero
@@ -87,7 +87,7 @@ def clip_by_live_norm(rows: Rows) -> optax.GradientTransformationExtraArgs:
     """g <- g * min(1, clip_norm / |g|), the norm over what moves at this step: still leaves are not in the tree, resting ones (c = 0) are left out."""
 
     def link(grads: Tree, step: Int[Array, ""], hyper: Hyper, **_: Any) -> Tree:
-        norm = optax.tree.norm(moving(grads, rows, step, hyper))
+        norm = moving_norm(grads, rows, step, hyper)
         scale = jnp.minimum(1, hyper["clip_norm"] / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
         return jax.tree.map(lambda g: like(scale, g) * g, grads)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
@@ -47,6 +48,18 @@ def moving(tree: Tree, rows: Rows, step: Int[Array, ""], hyper: Hyper) -> Tree:
         return jnp.where(jnp.asarray(coefficient(rows[path], step, hyper)) > 0, leaf, jnp.zeros_like(leaf))
 
     return trees.map_with_path(move, tree)
+
+
+def moving_norm(tree: Tree, rows: Rows, step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""]:
+    """The norm of `moving(tree)`; a leaf with one coefficient enters by its own sum of squares, so that no second tree is written."""
+
+    def squares(path: str, leaf: Array) -> Array:
+        moves = jnp.asarray(coefficient(rows[path], step, hyper)) > 0
+        if moves.ndim:
+            return jnp.sum(jnp.square(jnp.where(moves, leaf, jnp.zeros_like(leaf))))
+        return jnp.where(moves, jnp.sum(jnp.square(leaf)), 0)
+
+    return jnp.sqrt(sum(jax.tree.leaves(trees.map_with_path(squares, tree)), jnp.array(0.0)))
 
 
 def widened(array: Array) -> Array:

@@ -184,7 +184,8 @@ class Drop(nn.Module):
         if not train or self.rate == 0:
             return x
         shape = (x.shape[0],) + (1,) * (x.ndim - 1) if self.whole else x.shape
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
+        # Whole numbers are compared: making floats of them first, as `jax.random.bernoulli` does, takes twice as long on the CPU.
+        kept = jax.random.bits(self.make_rng("dropout"), shape, jnp.uint32) >= jnp.uint32(round(self.rate * 2**32))
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
 
 
