@@ -10,16 +10,16 @@ import ast
 import dataclasses
 import functools
 import importlib.util
-import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import ml_collections
 
-from ftjax.config import IMAGE_SOURCES, TEXT_SOURCES, Config
+from ftjax.config import Config
+from ftjax.config_ranges import check_range
 from ftjax.errors import ConfigError, did_you_mean
 
 Origin = Literal["default", "recipe", "file", "flag"]
@@ -126,80 +126,6 @@ def parse_text(key: str, text: str) -> Any:
         return text
 
 
-def check_used(config: Config) -> None:
-    """Refuse a value that was set and that nothing would read.
-
-    Raises:
-      ConfigError: naming the key and what would read it.
-    """
-    default = dict(keys(Config()))
-    for key, value in keys(config):
-        if key not in _READ_BY or value == default[key]:
-            continue
-        choice, chosen, readers = _READ_BY[key]
-        if chosen(config) not in readers:
-            allowed = " and ".join(map(repr, readers))
-            raise ConfigError(f"{key}={value!r} is set and nothing reads it: {choice} is {chosen(config)!r}; it is read by {allowed}")
-
-
-_OF_IMAGES = ("crop_min_area", "horizontal_flip", "brightness", "contrast")
-_OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
-
-_READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
-    "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds", *TEXT_SOURCES)),
-    "data.validation_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "data.test_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "data.max_pixels": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    "data.cache_megabytes": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    **{f"augment.{key}": ("data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES},
-    "augment.neftune": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    **{f"text.{key}": ("data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("encoding", "max_length", "buckets")},
-    **{f"text.{key}": ("data.source", lambda config: config.data.source, ("table",)) for key in _OF_TABLES},
-    "text.label_separator": ("task.name", lambda config: config.task.name, ("multi_label",)),
-    "text.stride": ("task.name", lambda config: config.task.name, ("question_answering",)),
-    "model.pool": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "model.image_size": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    "task.imbalance": ("task.name", lambda config: config.task.name, ("classification", "multi_label", "token_classification")),
-    "task.focal_gamma": ("task.imbalance", lambda config: config.task.imbalance, ("focal",)),
-    "task.r_drop": ("task.name", lambda config: config.task.name, ("classification",)),
-    "task.temperature": ("task.name", lambda config: config.task.name, ("sentence_embedding",)),
-    "task.max_answer_length": ("task.name", lambda config: config.task.name, ("question_answering",)),
-    "train.batch_tokens": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "data.name": ("data.source", lambda config: config.data.source, ("tfds",)),
-    "optimizer.momentum": ("optimizer.name", lambda config: _direction(config), ("sgd", "muon")),
-    "optimizer.beta1": ("optimizer.name", lambda config: _direction(config), ("adamw", "lion", "muon", "schedule_free")),
-    "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon", "adafactor")),
-    "optimizer.epsilon": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "muon")),
-    "coefficient.auto_every": ("coefficient.auto", lambda config: "rgn" if config.method == "auto_rgn" else config.coefficient.auto, ("rgn",)),
-    "coefficient.layer_decay_convention": ("coefficient.layer_decay", lambda config: _on(config, config.coefficient.layer_decay, _DECAYED), ("on",)),
-    "anchor.ball_norm": ("anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
-    "anchor.ball_unit": ("anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
-    "after.ema_decay": ("after.candidates", lambda config: _asked(config, "ema"), ("ema",)),
-    "after.swa_from": ("after.candidates", lambda config: _asked(config, "swa"), ("swa",)),
-    "after.soup": ("after.candidates", lambda config: _asked(config, "uniform_soup", "greedy_soup"), ("uniform_soup", "greedy_soup")),
-    "forgetting.path": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    "forgetting.examples": ("forgetting.path", lambda config: "off" if config.forgetting.path is None else "on", ("on",)),
-}
-"""Keys that only some choices read: `key: (the key of the choice, the choice, who reads it)`."""
-
-_DECAYED = ("layer_decay", "discriminative")
-
-
-def _direction(config: Config) -> str:
-    """The direction whose first moment is in question: a schedule-free run has the average in its place, weighed by beta1."""
-    return "schedule_free" if config.optimizer.schedule_free else config.optimizer.name
-
-
-def _on(config: Config, value: float | None, methods: tuple[str, ...]) -> str:
-    """Whether a number is set, or will be by the method's recipe."""
-    return "off" if value is None and config.method not in methods else "on"
-
-
-def _asked(config: Config, *names: str) -> str:
-    """The first of these candidates that is asked for, or what is asked for instead."""
-    return next((name for name in names if name in config.after.candidates), ", ".join(config.after.candidates) or "empty")
-
-
 def differences(old: Config, new: Config) -> list[str]:
     """One line for each key whose value differs: `optimizer.learning_rate: 0.1 -> 0.2`."""
     before = dict(keys(old))
@@ -261,7 +187,7 @@ def _build(cls: Any, mapping: Mapping[str, Any], prefix: str, where: str) -> Any
         if dataclasses.is_dataclass(hints[key]):
             values[key] = _build(hints[key], value, f"{name}.", where)
         else:
-            values[key] = _check_range(name, _convert(value, hints[key], name, where), where)
+            values[key] = check_range(name, _convert(value, hints[key], name, where), where)
     return cls(**values)
 
 
@@ -317,72 +243,6 @@ def _describe(hint: Any) -> str:
     if origin is tuple:
         return "(" + ", ".join("..." if option is Ellipsis else _describe(option) for option in arguments) + ")"
     return "None" if hint is type(None) else hint.__name__
-
-
-_POSITIVE = [
-    "data.labels_per_class",
-    "data.max_pixels",
-    "data.workers",
-    "optimizer.learning_rate",
-    "optimizer.clip_norm",
-    "optimizer.epsilon",
-    "coefficient.layer_decay",
-    "train.batch_size",
-    "train.batch_tokens",
-    "train.microbatches",
-    "train.patience",
-    *("text.max_length", "text.buckets", "task.temperature", "task.max_answer_length"),
-    "train.max_bad_steps",
-    "evaluation.batch_size",
-    "evaluation.top_k",
-    "evaluation.bootstrap",
-    "mesh.fsdp",
-    "mesh.tensor",
-]
-_NOT_NEGATIVE = [
-    "seed",
-    "data.cache_megabytes",
-    "augment.brightness",
-    "augment.contrast",
-    "augment.neftune",
-    "task.focal_gamma",
-    "task.r_drop",
-    "text.stride",
-    "optimizer.weight_decay",
-    "coefficient.head_factor",
-    "report.thumbnails",
-]
-_FRACTION = [
-    "data.validation_fraction",
-    "data.test_fraction",
-    "model.drop_path",
-    "model.dropout",
-    "optimizer.beta1",
-    "optimizer.beta2",
-    "optimizer.momentum",
-    "task.label_smoothing",
-    "evaluation.confidence",
-]
-
-
-def _check_range(key: str, value: Any, where: str) -> Any:
-    """Refuse numbers that have the right type and no meaning."""
-    if isinstance(value, (int, float)):
-        if not math.isfinite(value):
-            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: a finite number")
-        if key in _POSITIVE and not value > 0:
-            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0")
-        if key in _NOT_NEGATIVE and not value >= 0:
-            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 0 or greater")
-        if key in _FRACTION and not 0 <= value < 1:
-            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 up to, not including, 1")
-        if key == "augment.crop_min_area" and not 0 < value <= 1:
-            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
-        if key == "mesh.data" and not (value == -1 or value > 0):
-            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: -1 (all that are left) or a number of devices")
-    if key == "model.image_size" and value is not None and min(value) < 1:
-        raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: two positive numbers of pixels")
-    return value
 
 
 def _get_config(path: Path, *argument: str) -> Any:

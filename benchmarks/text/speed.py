@@ -209,10 +209,10 @@ def render(results: Sequence[dict[str, Any]], versions: dict[str, str]) -> str:
     lines = [
         "# Speed of MiniLM training on the CPU",
         "",
-        "`python -m benchmarks.text.speed`: steps of 16 texts in one process, each round every contender in turn; ftjax's batches are padded to one of a few",
-        "lengths (`text.buckets`), the Trainer's are grouped by length, or come in its default order where it says so. Examples per second are the median over rounds; the",
-        "ratio is of two contenders in one round. ftjax drops nothing from attention's probabilities, and here the Trainer does not either. Both have huge",
-        f"pages (`GLIBC_TUNABLES={HUGE_PAGES}`).",
+        "`python -m benchmarks.text.speed`: steps of 16 texts in one process, each round every contender in turn; ftjax's batches are padded to one of a",
+        "few lengths (`text.buckets`), the Trainer's are grouped by length, or come in its default order where it says so. Examples per second are the",
+        "median over rounds; the ratio is of two contenders in one round. ftjax drops nothing from attention's probabilities, and here the Trainer does not",
+        f"either. Both have huge pages (`GLIBC_TUNABLES={HUGE_PAGES}`).",
         "",
     ]
     for found in results:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ftjax import configuration, reporting
+from ftjax import config_usage, configuration, reporting
 from ftjax.commands import show
 from ftjax.reporting import wording
 from ftjax.training.plan import Plan
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """Prepare, compile, measure three steps on a throw-away state, and print what a run would do."""
     resolved = configuration.resolve(arguments.config, flags)
-    configuration.check_used(resolved.config)
+    config_usage.check_used(resolved.config)
     with reporting.Progress("plain") as view:
         plan, state = prepare(resolved, progress=show.Decoding(view))
         show.plan(view, plan)

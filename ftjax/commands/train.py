@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from ftjax import configuration, evaluation, reporting
+from ftjax import config_usage, configuration, evaluation, reporting
 from ftjax.commands import artefact, baselines, show, verify
 from ftjax.commands.signals import Interrupted, Stop, stop_on_signal
 from ftjax.commands.workdir import Run, Workdir
@@ -78,7 +78,7 @@ def finetune_resolved(resolved: Resolved, folder: Path, stop: Stop, *, dataset: 
     """
     workdir = Workdir(folder)
     mode: Mode = "none" if quiet else resolved.config.report.progress
-    configuration.check_used(resolved.config)
+    config_usage.check_used(resolved.config)
     workdir.refuse_other(resolved.config)
     with workdir.lock(), reporting.Progress(mode) as view:
         done = workdir.finished()

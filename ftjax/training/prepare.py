@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ftjax import coefficients, configuration, data, distribution, durations, models, recipes, trees, weights
+from ftjax import coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
 from ftjax.coefficients.after import check_after
 from ftjax.config import Config
 from ftjax.configuration import Resolved
@@ -40,7 +40,7 @@ def prepare_config(config: Config, *, coefficients: Mapping[str, Any] | None = N
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
     """
-    configuration.check_used(config)
+    config_usage.check_used(config)
     return prepare(configuration.resolve(None, {}, config), values=coefficients)
 
 

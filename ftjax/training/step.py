@@ -1,7 +1,8 @@
 """The train step: a pure function of (state, batch, hyper), and the only caller of `jax.value_and_grad`.
 
 The gradient is taken with respect to the live leaves alone. Micro-batches add up loss, weight and gradient and are divided once, so they equal
-the whole batch also when weights are ragged; a batch in one part divides its loss, so that no second tree of gradients is written. A step whose loss, gradient or update is not finite leaves the parameters as they were.
+the whole batch also when weights are ragged; a batch in one part divides its loss, so that no second tree of gradients is written. A step whose
+loss, gradient or update is not finite leaves the parameters as they were.
 """
 
 from __future__ import annotations

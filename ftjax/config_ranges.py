@@ -1,0 +1,77 @@
+"""Numbers that have the right type and no meaning: which keys of the configuration are positive, not negative, or a share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ftjax.errors import ConfigError
+
+_POSITIVE = [
+    "data.labels_per_class",
+    "data.max_pixels",
+    "data.workers",
+    "optimizer.learning_rate",
+    "optimizer.clip_norm",
+    "optimizer.epsilon",
+    "coefficient.layer_decay",
+    "train.batch_size",
+    "train.batch_tokens",
+    "train.microbatches",
+    "train.patience",
+    *("text.max_length", "text.buckets", "task.temperature", "task.max_answer_length"),
+    "train.max_bad_steps",
+    "evaluation.batch_size",
+    "evaluation.top_k",
+    "evaluation.bootstrap",
+    "mesh.fsdp",
+    "mesh.tensor",
+]
+_NOT_NEGATIVE = [
+    "seed",
+    "data.cache_megabytes",
+    "augment.brightness",
+    "augment.contrast",
+    "augment.neftune",
+    "task.focal_gamma",
+    "task.r_drop",
+    "text.stride",
+    "optimizer.weight_decay",
+    "coefficient.head_factor",
+    "report.thumbnails",
+]
+_FRACTION = [
+    "data.validation_fraction",
+    "data.test_fraction",
+    "model.drop_path",
+    "model.dropout",
+    "optimizer.beta1",
+    "optimizer.beta2",
+    "optimizer.momentum",
+    "task.label_smoothing",
+    "evaluation.confidence",
+]
+
+
+def check_range(key: str, value: Any, where: str) -> Any:
+    """The value itself.
+
+    Raises:
+      ConfigError: out of range; the message says what is allowed.
+    """
+    if isinstance(value, (int, float)):
+        if not math.isfinite(value):
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: a finite number")
+        if key in _POSITIVE and not value > 0:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0")
+        if key in _NOT_NEGATIVE and not value >= 0:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 0 or greater")
+        if key in _FRACTION and not 0 <= value < 1:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 up to, not including, 1")
+        if key == "augment.crop_min_area" and not 0 < value <= 1:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
+        if key == "mesh.data" and not (value == -1 or value > 0):
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: -1 (all that are left) or a number of devices")
+    if key == "model.image_size" and value is not None and min(value) < 1:
+        raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: two positive numbers of pixels")
+    return value
