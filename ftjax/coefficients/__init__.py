@@ -6,10 +6,11 @@
 
 Read in this order: `rules` (a few patterns give every path its value), `schedules` (values over time), `table` (c, resolved and printed),
 `anchors` (who is held by theta0), `hyper` (every number, traced), `layout` (0 is structure), `phases` (0 for a while is structure too),
-`chain` (the optimiser that obeys), `travel` (x, measured).
+`chain` (the optimiser that obeys), `bounds` (what a step can be at most), `travel` (x, measured).
 This room knows trees and paths, not models.
 """
 
+from ftjax.coefficients.bounds import bounded
 from ftjax.coefficients.chain import chain
 from ftjax.coefficients.hyper import Hyper, check_hyper, default_hyper
 from ftjax.coefficients.layout import combine, partition
@@ -30,6 +31,7 @@ __all__ = [
     "Row",
     "Schedule",
     "Table",
+    "bounded",
     "build_table",
     "chain",
     "check_composes",

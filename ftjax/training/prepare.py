@@ -208,6 +208,7 @@ def _parts(
         mixout=functools.partial(coefficients.mixout, rows=rows) if config.anchor.mixout is not None else None,
         averages=tuple(name for name in ("ema", "swa") if name in config.after.candidates),
         swa_start=durations.to_steps(config.after.swa_from, clock, "after.swa_from"),
+        bounded=coefficients.bounded(table, config, clock),
     )
 
 

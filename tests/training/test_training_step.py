@@ -56,8 +56,11 @@ def test_nan_guard():
     assert not np.array_equal(better.live["head"]["kernel"], worse.live["head"]["kernel"])
 
 
-def test_an_overflowing_update_is_not_applied():
-    parts, state, hyper, _ = small.build(small.config(learning_rate=1e30))
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_overflowing_update_is_not_applied(name: str):
+    """Whether the hyperparameters alone could tell (adamw) or not (sgd)."""
+    parts, state, hyper, _ = small.build(small.config(learning_rate=1e30, name=name))
+    assert (parts.bounded is None) == (name == "sgd")
     step = jax.jit(make_step(parts))
     hyper = hyper | {"weight_decay": jnp.float32(1e30)}
     after, metrics = step(state._replace(step=jnp.int32(5)), small.batch(0), hyper)

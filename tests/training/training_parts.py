@@ -49,6 +49,7 @@ def build(
         mixout=functools.partial(coefficients.mixout, rows=rows) if settings.anchor.mixout is not None else None,
         averages=averages,
         swa_start=2,
+        bounded=coefficients.bounded(table, settings, CLOCK),
     )
     state = create_state(params, extra, table.live_paths, parts.optimizer, averages)
     hyper = coefficients.default_hyper(settings) | ({"ema_decay": jnp.array(0.999)} if "ema" in averages else {})
