@@ -15,7 +15,7 @@ from ftjax import configuration, data, evaluation
 from ftjax.commands.answered import beside
 from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config, TextConfig
-from ftjax.errors import ConfigError, DataError, did_you_mean
+from ftjax.errors import ConfigError
 
 LINE = "0"
 """The one column of a file of lines: they have no names."""
@@ -61,12 +61,7 @@ def _images(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[
 
 def _texts(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
     """Answers for the rows of a table, beside them; how many."""
-    text = _text_config(flags)
-    found, split = data.read_texts(arguments.input, predictor.preprocessing, text)
-    trained = predictor.preprocessing.columns
-    if trained is not None and predictor.preprocessing.task == "sentence_embedding":
-        trained = (trained[0], None)  # A text by itself has a vector, too.
-    check_columns(arguments.input, list(found[0]), trained, text)
+    found, split = data.read_texts(arguments.input, predictor.preprocessing, _text_config(flags))
     rows = named(found)
     evaluation.write_predictions(arguments.output, beside(rows, predictor.rows(split, probabilities=arguments.probabilities)))
     empty = sum(not any(str(part).strip() for part in _parts(split.show(row))) for row in range(len(split)))
@@ -91,27 +86,3 @@ def _parts(shown: Mapping[str, Any]) -> list[Any]:
 def _text_config(flags: Mapping[str, str]) -> TextConfig:
     """How the file is read, as the flags say; where they are silent it is found out."""
     return configuration.resolve(None, dict(flags), Config()).config.text
-
-
-def check_columns(path: Path, columns: Sequence[str], trained: tuple[str, str | None] | None, text: TextConfig) -> None:
-    """Refuse a table that lacks the columns of the training data, unless they are named or there is nothing to choose: a wrong guess would look like an answer.
-
-    Args:
-      path: of the table.
-      columns: its names.
-      trained: columns of the text and the second text in the training data, where they are known.
-      text: what the command line names.
-
-    Raises:
-      DataError: naming the column and those that are there.
-    """
-    roles = (
-        [("text.text", name, text.text) for name in trained[:1]] + [("text.text_pair", name, text.text_pair) for name in trained[1:] if name] if trained else []
-    )
-    if len(columns) == len(roles) == 1:
-        return
-    numbers = " (the file has no line of names: a number from 0)" if all(name.isdecimal() for name in columns) else ""
-    for key, name, given in roles:
-        if given is None and name not in columns:
-            hint = did_you_mean(str(name), columns)
-            raise DataError(f"{path} has no column {name!r}, which the model was trained on: {hint}; name another one with --config.{key}=COLUMN{numbers}")

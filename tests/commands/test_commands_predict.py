@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 
 from ftjax import data, evaluation
 from ftjax.commands import answered, predict
-from ftjax.config import TextConfig
 from ftjax.data import Split
-from ftjax.errors import DataError
 from ftjax.main import main
 
 
@@ -148,37 +146,6 @@ def test_a_file_of_lines_comes_out_as_a_table(text_run, tmp_path):
     assert [(row["text"], row["label"]) for row in found] == [("one", "3"), ("", "0"), ("two", "3")]
 
 
-def test_a_table_without_the_trained_column_is_an_error_that_names_the_flag(text_run, tmp_path, capsys):
-    (tmp_path / "new.csv").write_text("sentense,other\na,b\n")
-    assert text_run(tmp_path / "new.csv", tmp_path / "out.csv") == 2
-    assert capsys.readouterr().err == (
-        f"ftjax: {tmp_path / 'new.csv'} has no column 'sentence', which the model was trained on: did you mean 'sentense'? allowed: 'other', 'sentense'; "
-        "name another one with --config.text.text=COLUMN\n"
-    )
-    assert not (tmp_path / "out.csv").exists()
-    assert text_run(tmp_path / "new.csv", tmp_path / "out.csv", "--config.text.text=sentense") == 0
-
-
-@pytest.mark.parametrize(
-    ("columns", "trained", "text"),
-    [
-        (["sentence", "x"], ("sentence", None), TextConfig()),
-        (["anything"], ("sentence", None), TextConfig()),
-        (["0", "1", "2"], ("0", "1"), TextConfig()),
-        (["0"], ("sentence", None), TextConfig()),
-        (["a", "b"], None, TextConfig()),
-        (["a", "b"], ("sentence", "premise"), TextConfig(text="a", text_pair="b")),
-    ],
-)
-def test_columns_that_leave_no_doubt_are_taken(columns, trained, text):
-    predict.check_columns(Path("new.csv"), columns, trained, text)
-
-
-def test_a_missing_second_column_is_named():
-    with pytest.raises(DataError, match=r"new\.csv has no column 'premise', .* name another one with --config\.text\.text_pair=COLUMN"):
-        predict.check_columns(Path("new.csv"), ["sentence", "x"], ("sentence", "premise"), TextConfig())
-
-
 def test_only_flags_about_texts_have_a_meaning(text_run, tmp_path, capsys):
     (tmp_path / "new.csv").write_text("sentence\na\n")
     assert text_run(tmp_path / "new.csv", tmp_path / "out.csv", "--config.seed=1") == 2
@@ -189,13 +156,6 @@ def test_what_an_answer_only_repeats_is_not_there_twice():
     rows = [{"words": ["a", "b"], "tags": ["O", "O"]}]
     [out] = answered.beside(rows, [{"id": "1", "words": ["a", "b"], "tags": ["O", "B-x"], "probabilities": [0.5, 0.75]}])
     assert out == {"words": ["a", "b"], "tags": ["O", "O"], "tags_predicted": ["O", "B-x"], "probabilities": [0.5, 0.75]}
-
-
-def test_a_line_of_names_that_was_not_seen_as_one_is_no_row():
-    with pytest.raises(
-        DataError, match=r"allowed: '0', '1'; name another one with --config\.text\.text=COLUMN \(the file has no line of names: a number from 0\)"
-    ):
-        predict.check_columns(Path("new.csv"), ["0", "1"], ("sentence", None), TextConfig())
 
 
 def test_columns_that_only_the_reader_knows_do_not_come_out():

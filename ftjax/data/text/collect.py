@@ -23,6 +23,7 @@ from ftjax.data.text.bucketed import choose_buckets
 from ftjax.data.text.examples import Examples, read_examples
 from ftjax.data.text.sources import read_tables
 from ftjax.data.text.splits import Encoded, connected, encode_rows, normalised
+from ftjax.data.text.tags import marks_entities
 from ftjax.data.text.tokenizer import Tokenizer
 from ftjax.data.validate import check_rows, check_settings, check_splits
 from ftjax.errors import ConfigError, DataError, did_you_mean
@@ -120,9 +121,12 @@ def _classes(examples: Examples, task: str) -> tuple[str, ...]:
             raise DataError(f"{examples.where}: multi_label needs at least two labels; found {', '.join(map(repr, sorted(found))) or 'none'}: {hint}")
         return tuple(sorted(found, key=_order))
     if task == "token_classification":
-        kinds = sorted({tag[2:] for tags in examples.labels for tag in tags if tag != "O"})
-        if not kinds:
+        found = {tag for tags in examples.labels for tag in tags}
+        if found <= {"O"}:
             raise DataError(f"{examples.where}: every tag is 'O': there is nothing to find")
+        if not marks_entities(found):
+            return tuple(sorted(found))
+        kinds = sorted({tag[2:] for tag in found if tag != "O"})
         return ("O", *(f"{prefix}-{kind}" for kind in kinds for prefix in "BI"))
     return ()
 

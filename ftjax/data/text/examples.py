@@ -111,7 +111,7 @@ class _Reader:
         self.places = {name: number for number, name in enumerate(table.columns)}
         self.warnings: list[str] = []
         self.tags: list[list[str]] = []
-        self.bad_tags: dict[int, tuple[int, str]] = {}
+        self.bad_tags: Mapping[int, tuple[int, str]] = {}
         if task == "token_classification":
             self._read_tags()
         self.separator = _separator(table, binding, text) if task == "multi_label" else None
@@ -153,9 +153,10 @@ class _Reader:
 
     def _read_tags(self) -> None:
         given = [self._given_tags(row) for row in range(len(self.table.rows))]
-        self.tags, self.bad_tags, converted = to_iob2([tags or [] for tags in given])
-        if converted:
-            self.warnings.append(f"{self.table.where} is in IOB1 (entities begin with I-); it was turned into IOB2 (they begin with B-)")
+        scheme = to_iob2([tags or [] for tags in given])
+        self.tags, self.bad_tags = scheme.tags, scheme.problems
+        if scheme.note is not None:
+            self.warnings.append(f"{self.table.where}: {scheme.note}")
 
     def _given_tags(self, row: int) -> list[str] | None:
         tags = self.table.rows[row][self.places[self.binding.labels[0]]]

@@ -19,7 +19,7 @@ from ftjax.data.text.preprocessing import TextPreprocessing
 from ftjax.data.text.splits import encode_rows
 from ftjax.data.text.squad import read_squad
 from ftjax.data.text.table import Table, as_text, read_table
-from ftjax.errors import DataError
+from ftjax.errors import DataError, did_you_mean
 
 _CONLL = (".conll", ".conll2003", ".iob", ".iob2", ".bio")
 
@@ -27,8 +27,9 @@ _CONLL = (".conll", ".conll2003", ".iob", ".iob2", ".bio")
 def read_texts(path: str | Path, preprocessing: TextPreprocessing, text: TextConfig | None = None) -> tuple[list[dict[str, Any]], Split]:
     """Every row of a file, none left out: an empty text is an input like any other.
 
-    The columns are those that `text` names, else those of the training data, else they are guessed. token_classification takes CoNLL files (with or without
-    tags) and tables whose texts are lists of words or are cut at white space; question_answering takes SQuAD's JSON, and its split has one row for each window.
+    The columns are those that `text` names, else those of the training data; a table that lacks them is refused (`check_columns`). token_classification
+    takes CoNLL files (with or without tags) and tables whose texts are lists of words or are cut at white space; question_answering takes SQuAD's JSON,
+    and its split has one row for each window.
 
     Args:
       path: of a table, one text a line, CoNLL, or SQuAD JSON.
@@ -128,7 +129,35 @@ def _bind(table: Table, config: TextConfig, preprocessing: TextPreprocessing) ->
         return Binding("question", "context", (), "id", (), {})
     if table.columns == ("words", "tags"):
         return Binding("words", None, (), None, (), {})
+    trained = preprocessing.columns
+    if trained is not None and preprocessing.task == "sentence_embedding":
+        trained = (trained[0], None)  # A text by itself has a vector, too.
+    check_columns(table.where, table.columns, trained, config)
     return bind(table, config, preprocessing.task, labelled=False, like=preprocessing.columns)
+
+
+def check_columns(where: str, columns: Sequence[str], trained: tuple[str, str | None] | None, text: TextConfig) -> None:
+    """Refuse a table that lacks the columns of the training data, unless they are named or there is nothing to choose: a wrong guess would look like an answer.
+
+    Args:
+      where: the table.
+      columns: its names.
+      trained: columns of the text and the second text in the training data, where they are known.
+      text: what the user names.
+
+    Raises:
+      DataError: naming the column and those that are there.
+    """
+    roles = (
+        [("text.text", name, text.text) for name in trained[:1]] + [("text.text_pair", name, text.text_pair) for name in trained[1:] if name] if trained else []
+    )
+    if len(columns) == len(roles) == 1:
+        return
+    numbers = " (the file has no line of names: a number from 0)" if all(name.isdecimal() for name in columns) else ""
+    for key, name, given in roles:
+        if given is None and name not in columns:
+            hint = did_you_mean(str(name), columns)
+            raise DataError(f"{where} has no column {name!r}, which the model was trained on: {hint}; name another one with --config.{key}=COLUMN{numbers}")
 
 
 def _cells(table: Table, column: str) -> list[Any]:

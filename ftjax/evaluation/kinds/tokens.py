@@ -262,10 +262,11 @@ class TokenMeasures(Measures):
         return [dict(zip(("name", "support", "predicted", "right"), row)) for row in zip(self.classes, *counts)]
 
     def describe(self, records: TokenRecords, row: int, split: Split) -> dict[str, Any]:
-        """The tags of every word; a word without a prediction is shown as O."""
+        """The tags of every word; a word without a prediction is shown as O, or as ? where tags mark no entities."""
         index = int(records.id[row])
         count = int((records.label[row] >= 0).sum())
-        label, prediction = ([self.classes[tag] if tag >= 0 else "O" for tag in side[row, :count]] for side in (records.label, records.prediction))
+        none = "O" if entities.marks_entities(self.classes) else "?"
+        label, prediction = ([self.classes[tag] if tag >= 0 else none for tag in side[row, :count]] for side in (records.label, records.prediction))
         return {"id": split.ids[index], "row": index, "label": label, "prediction": prediction}
 
     def majority(self, train: Split, test: Split) -> Baseline:

@@ -191,6 +191,13 @@ def test_tags_lie_on_the_first_piece_of_their_word(tmp_path):
         collected(write(tmp_path / "b.conll", "a\tO\n"), "token_classification", source="conll")
 
 
+def test_parts_of_speech_are_classes_as_they_are(tmp_path):
+    content = "\n\n".join(f"the DET\ncat{row} NOUN" for row in range(20))
+    dataset = collected(write(tmp_path / "a.conll", content), "token_classification", source="conll")
+    assert dataset.classes == ("DET", "NOUN")
+    assert dataset.splits["train"].show(0)["tags"] == ["DET", "NOUN"]
+
+
 def test_pairs_for_embedding_share_a_group_where_their_positives_are_equal(tmp_path):
     content = "anchor,positive\n" + "".join(f"film {row},plot {row // 2}\n" for row in range(40))
     dataset = collected(write(tmp_path / "a.csv", content), "sentence_embedding")

@@ -13,7 +13,7 @@ from ftjax.data.text.conll import read_conll
 from ftjax.data.text.examples import read_examples
 from ftjax.data.text.sources import find_files, read_tables
 from ftjax.data.text.squad import Answer, read_squad
-from ftjax.data.text.tags import to_iob2
+from ftjax.data.text.tags import Scheme, to_iob2
 from ftjax.errors import ConfigError, DataError
 
 
@@ -133,9 +133,9 @@ def test_lines_without_a_tag_and_empty_files_are_refused(tmp_path):
 
 
 def test_invalid_tags_are_refused_with_their_line(tmp_path):
-    path = write(tmp_path / "a.conll", "in O\nParis B-loc\n\nMr S-per\n\nthe O\ncat O\nParis I-loc\n")
+    path = write(tmp_path / "a.conll", "in O\nParis B-loc\n\nMr X-per\n\nthe O\ncat O\nParis I-loc\n")
     _refused(
-        r"a\.conll:4: line 4 \('Mr'\): tag 'S-per': allowed are 'O', 'B-type' and 'I-type'\n"
+        r"a\.conll:4: line 4 \('Mr'\): tag 'X-per': allowed are 'O', 'B-type' and 'I-type' \(or IOBES, BILOU\)\n"
         r"  a\.conll:6: line 8 \('Paris'\): tag 'I-loc' continues nothing, it follows 'O': an entity begins with 'B-loc'\n",
         path,
         "token_classification",
@@ -146,12 +146,41 @@ def test_invalid_tags_are_refused_with_their_line(tmp_path):
 
 def test_iob1_is_turned_into_iob2_with_a_note(tmp_path):
     given = [["I-per", "I-per", "O", "I-loc", "B-loc", "I-loc", "I-org"]]
-    assert to_iob2(given) == ([["B-per", "I-per", "O", "B-loc", "B-loc", "I-loc", "B-org"]], {}, True)
-    assert to_iob2([["B-per", "I-per", "O", "B-loc"]]) == ([["B-per", "I-per", "O", "B-loc"]], {}, False)
+    assert to_iob2(given).tags == [["B-per", "I-per", "O", "B-loc", "B-loc", "I-loc", "B-org"]]
+    assert to_iob2([["B-per", "I-per", "O", "B-loc"]]) == Scheme([["B-per", "I-per", "O", "B-loc"]], {})
     path = write(tmp_path / "a.conll", "Mr I-per\nSmith I-per\n")
     examples = _examples(path, "token_classification", "conll")
     assert examples.labels == [("B-per", "I-per")]
-    assert list(examples.warnings) == [f"{path} is in IOB1 (entities begin with I-); it was turned into IOB2 (they begin with B-)"]
+    assert list(examples.warnings) == [f"{path}: it is in IOB1 (entities begin with I-); it was turned into IOB2 (they begin with B-)"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["B-per", "I-per", "E-per", "O", "S-loc", "S-loc", "B-org", "E-org"],
+        ["B-per", "I-per", "L-per", "O", "U-loc", "U-loc", "B-org", "L-org"],
+        ["B-per", "M-per", "E-per", "O", "S-loc", "S-loc", "B-org", "E-org"],
+    ],
+)
+def test_schemes_with_last_and_single_words_are_turned_into_iob2(given):
+    found = to_iob2([given])
+    assert found.tags == [["B-per", "I-per", "I-per", "O", "B-loc", "B-loc", "B-org", "I-org"]]
+    assert (dict(found.problems), found.note) == ({}, "last or single words are marked (IOBES, BILOU); turned into IOB2")
+
+
+def test_what_continues_a_closed_entity_is_a_problem():
+    found = to_iob2([["B-per", "E-per", "E-per"], ["S-per", "I-per"], ["B-per", "E-per"]])
+    assert dict(found.problems) == {
+        0: (2, "tag 'E-per' continues nothing, it follows 'E-per': an entity begins with 'B-per'"),
+        1: (1, "tag 'I-per' continues nothing, it follows 'S-per': an entity begins with 'B-per'"),
+    }
+
+
+def test_tags_without_prefixes_are_classes(tmp_path):
+    path = write(tmp_path / "a.conll", "the DET\ncat NOUN\n\nis VERB\n")
+    examples = _examples(path, "token_classification", "conll")
+    assert examples.labels == [("DET", "NOUN"), ("VERB",)]
+    assert list(examples.warnings) == [f"{path}: tags have no prefixes (B-, I-): every word is a class by itself, and entities are not counted"]
 
 
 def test_words_and_tags_may_be_lists_of_a_table(tmp_path):

@@ -10,6 +10,7 @@ from text_files import jsonl, tiny, write
 
 from ftjax.config import TextConfig
 from ftjax.data import TextPreprocessing, eval_batches, read_texts, texts_split
+from ftjax.data.text.predict import check_columns
 from ftjax.errors import DataError
 
 
@@ -125,3 +126,42 @@ def test_preprocessing_survives_json_with_its_tokenizer_beside(tmp_path):
         TextPreprocessing.from_json({key: value for key, value in described.items() if key != "task"}, tmp_path / "model")
     with pytest.raises(DataError, match=r"tokenizer\.json is not the tokenizer that the model was trained with: its content has changed$"):
         TextPreprocessing.from_json({**described, "tokenizer": "0"}, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("columns", "trained", "text"),
+    [
+        (["sentence", "x"], ("sentence", None), TextConfig()),
+        (["anything"], ("sentence", None), TextConfig()),
+        (["0", "1", "2"], ("0", "1"), TextConfig()),
+        (["0"], ("sentence", None), TextConfig()),
+        (["a", "b"], None, TextConfig()),
+        (["a", "b"], ("sentence", "premise"), TextConfig(text="a", text_pair="b")),
+    ],
+)
+def test_columns_that_leave_no_doubt_are_taken(columns, trained, text):
+    check_columns("new.csv", columns, trained, text)
+
+
+def test_a_missing_second_column_is_named():
+    with pytest.raises(DataError, match=r"new\.csv has no column 'premise', .* name another one with --config\.text\.text_pair=COLUMN"):
+        check_columns("new.csv", ["sentence", "x"], ("sentence", "premise"), TextConfig())
+
+
+def test_a_line_of_names_that_was_not_seen_as_one_is_no_row():
+    with pytest.raises(
+        DataError, match=r"allowed: '0', '1'; name another one with --config\.text\.text=COLUMN \(the file has no line of names: a number from 0\)"
+    ):
+        check_columns("new.csv", ["0", "1"], ("sentence", None), TextConfig())
+
+
+def test_a_table_without_the_trained_column_is_an_error_that_names_the_flag(tmp_path):
+    path, trained = write(tmp_path / "new.csv", "sentense,other\nthe cat,b\n"), _preprocessing(tmp_path, columns=("sentence", None))
+    message = (
+        f"{path} has no column 'sentence', which the model was trained on: did you mean 'sentense'? allowed: 'other', 'sentense'; "
+        "name another one with --config.text.text=COLUMN"
+    )
+    with pytest.raises(DataError) as refused:
+        read_texts(path, trained)
+    assert str(refused.value) == message
+    assert read_texts(path, trained, TextConfig(text="sentense"))[1].show(0) == {"text": "the cat"}
