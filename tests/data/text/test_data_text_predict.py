@@ -156,7 +156,7 @@ def test_a_line_of_names_that_was_not_seen_as_one_is_no_row():
 
 
 def test_a_table_without_the_trained_column_is_an_error_that_names_the_flag(tmp_path):
-    path, trained = write(tmp_path / "new.csv", "sentense,other\nthe cat,b\n"), _preprocessing(tmp_path, columns=("sentence", None))
+    path, trained = write(tmp_path / "new.csv", "sentense,other\nthe cat,1\na dog,2\nanother cat,3\n"), _preprocessing(tmp_path, columns=("sentence", None))
     message = (
         f"{path} has no column 'sentence', which the model was trained on: did you mean 'sentense'? allowed: 'other', 'sentense'; "
         "name another one with --config.text.text=COLUMN"
