@@ -16,54 +16,56 @@ def check_used(config: Config) -> None:
       ConfigError: naming the key and what would read it.
     """
     default = dict(keys(Config()))
-    for key, value in keys(config):
-        if key not in _READ_BY or value == default[key]:
-            continue
-        choice, chosen, readers = _READ_BY[key]
-        if chosen(config) not in readers:
+    given = dict(keys(config))
+    for key, choice, chosen, readers in _READ_BY:
+        value = given[key]
+        if value != default[key] and chosen(config) not in readers:
             allowed = " and ".join(map(repr, readers))
             raise ConfigError(f"{key}={value!r} is set and nothing reads it: {choice} is {chosen(config)!r}; it is read by {allowed}")
 
 
 _OF_IMAGES = ("crop_min_area", "horizontal_flip", "brightness", "contrast")
 _OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
+_LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
-_READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
-    "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds", *TEXT_SOURCES)),
-    "data.validation_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "data.test_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "data.max_pixels": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    "data.cache_megabytes": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    **{f"augment.{key}": ("data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES},
-    "augment.neftune": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    **{f"text.{key}": ("data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("encoding", "max_length", "buckets")},
-    **{f"text.{key}": ("data.source", lambda config: config.data.source, ("table",)) for key in _OF_TABLES},
-    "text.label_separator": ("task.name", lambda config: config.task.name, ("multi_label",)),
-    "text.stride": ("task.name", lambda config: config.task.name, ("question_answering",)),
-    "model.pool": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "model.image_size": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    "task.imbalance": ("task.name", lambda config: config.task.name, ("classification", "multi_label", "token_classification")),
-    "task.focal_gamma": ("task.imbalance", lambda config: config.task.imbalance, ("focal",)),
-    "task.r_drop": ("task.name", lambda config: config.task.name, ("classification",)),
-    "task.temperature": ("task.name", lambda config: config.task.name, ("sentence_embedding",)),
-    "task.max_answer_length": ("task.name", lambda config: config.task.name, ("question_answering",)),
-    "train.batch_tokens": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
-    "data.name": ("data.source", lambda config: config.data.source, ("tfds",)),
-    "optimizer.momentum": ("optimizer.name", lambda config: _direction(config), ("sgd", "muon")),
-    "optimizer.beta1": ("optimizer.name", lambda config: _direction(config), ("adamw", "lion", "muon", "schedule_free")),
-    "optimizer.beta2": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon", "adafactor")),
-    "optimizer.epsilon": ("optimizer.name", lambda config: config.optimizer.name, ("adamw", "muon")),
-    "coefficient.auto_every": ("coefficient.auto", lambda config: "rgn" if config.method == "auto_rgn" else config.coefficient.auto, ("rgn",)),
-    "coefficient.layer_decay_convention": ("coefficient.layer_decay", lambda config: _on(config, config.coefficient.layer_decay, _DECAYED), ("on",)),
-    "anchor.ball_norm": ("anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
-    "anchor.ball_unit": ("anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
-    "after.ema_decay": ("after.candidates", lambda config: _asked(config, "ema"), ("ema",)),
-    "after.swa_from": ("after.candidates", lambda config: _asked(config, "swa"), ("swa",)),
-    "after.soup": ("after.candidates", lambda config: _asked(config, "uniform_soup", "greedy_soup"), ("uniform_soup", "greedy_soup")),
-    "forgetting.path": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    "forgetting.examples": ("forgetting.path", lambda config: "off" if config.forgetting.path is None else "on", ("on",)),
-}
-"""Keys that only some choices read: `key: (the key of the choice, the choice, who reads it)`."""
+_READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] = (
+    ("data.path", "data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds", *TEXT_SOURCES)),
+    ("data.validation_path", "data.source", lambda config: config.data.source, TEXT_SOURCES),
+    ("data.test_path", "data.source", lambda config: config.data.source, TEXT_SOURCES),
+    ("data.max_pixels", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("data.cache_megabytes", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    *((f"augment.{key}", "data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES),
+    ("augment.neftune", "data.source", lambda config: config.data.source, TEXT_SOURCES),
+    *((f"text.{key}", "data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("encoding", "max_length", "buckets")),
+    *((f"text.{key}", "data.source", lambda config: config.data.source, ("table",)) for key in _OF_TABLES),
+    ("text.label_separator", "task.name", lambda config: config.task.name, ("multi_label",)),
+    ("text.stride", "task.name", lambda config: config.task.name, ("question_answering",)),
+    ("model.pool", "data.source", lambda config: config.data.source, TEXT_SOURCES),
+    ("model.image_size", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("task.imbalance", "task.name", lambda config: config.task.name, ("classification", "multi_label", "token_classification")),
+    ("task.focal_gamma", "task.imbalance", lambda config: config.task.imbalance, ("focal",)),
+    ("task.r_drop", "task.name", lambda config: config.task.name, ("classification",)),
+    ("task.temperature", "task.name", lambda config: config.task.name, ("sentence_embedding",)),
+    ("task.max_answer_length", "task.name", lambda config: config.task.name, ("question_answering",)),
+    ("train.batch_tokens", "data.source", lambda config: config.data.source, TEXT_SOURCES),
+    ("data.name", "data.source", lambda config: config.data.source, ("tfds",)),
+    ("optimizer.momentum", "optimizer.name", lambda config: _direction(config), ("sgd", "muon")),
+    ("optimizer.beta1", "optimizer.name", lambda config: _direction(config), ("adamw", "lion", "muon", "schedule_free")),
+    ("optimizer.beta2", "optimizer.name", lambda config: config.optimizer.name, ("adamw", "lion", "muon", "adafactor")),
+    ("optimizer.epsilon", "optimizer.name", lambda config: config.optimizer.name, ("adamw", "muon")),
+    ("coefficient.auto_every", "coefficient.auto", lambda config: "rgn" if config.method == "auto_rgn" else config.coefficient.auto, ("rgn",)),
+    ("coefficient.layer_decay_convention", "coefficient.layer_decay", lambda config: _on(config, config.coefficient.layer_decay, _DECAYED), ("on",)),
+    ("anchor.ball_norm", "anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
+    ("anchor.ball_unit", "anchor.ball", lambda config: _on(config, config.anchor.ball, ("ball",)), ("on",)),
+    ("after.ema_decay", "after.candidates", lambda config: _asked(config, "ema"), ("ema",)),
+    ("after.swa_from", "after.candidates", lambda config: _asked(config, "swa"), ("swa",)),
+    ("after.soup", "after.candidates", lambda config: _asked(config, "uniform_soup", "greedy_soup"), ("uniform_soup", "greedy_soup")),
+    ("forgetting.path", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("forgetting.examples", "forgetting.path", lambda config: "off" if config.forgetting.path is None else "on", ("on",)),
+    ("text.label", "task.name", lambda config: config.task.name, _LABELLED),
+    ("evaluation.top_k", "task.name", lambda config: config.task.name, ("classification",)),
+)
+"""Keys that only some choices read: `(key, the key of the choice, the choice, who reads it)`."""
 
 _DECAYED = ("layer_decay", "discriminative")
 
