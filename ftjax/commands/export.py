@@ -91,7 +91,7 @@ def _tokenizer(folder: Path, model: models.Model, description: dict[str, Any]) -
 
 
 def _read_back(output: Path, flat: dict[str, np.ndarray], model: models.Model, held: weights.Recognised) -> None:
-    """Load the directory as any other of transformers and compare every number.
+    """Load the directory as any other of transformers and compare what its config.json says of the model, and every number.
 
     Raises:
       WeightsError: something differs.
@@ -99,8 +99,11 @@ def _read_back(output: Path, flat: dict[str, np.ndarray], model: models.Model, h
     params, extra = jax.eval_shape(model.init, jax.random.key(0))
     target = {path: (leaf.shape, leaf.dtype) for path, leaf in (trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))).items()}
     source = weights.open_weights(str(output))
-    found = dataclasses.replace(weights.recognise(source), options=held.options, num_classes=held.num_classes)
-    plan = weights.plan(source, found, target, reinitialise=(), image_size=held.image_size)
+    found = weights.recognise(source)
+    wrong = [name for name, value in model.family.options.items() if found.options.get(name, value) != model.spec.options.get(name, value)]
+    if wrong or found.family != model.spec.family:
+        raise WeightsError(f"{output}: its config.json describes another model than was written: {', '.join(wrong) or found.family}")
+    plan = weights.plan(source, dataclasses.replace(found, num_classes=held.num_classes), target, reinitialise=(), image_size=held.image_size)
     read = plan.apply({path: np.zeros(shape, dtype) for path, (shape, dtype) in target.items()})
     odd = [path for path, array in read.items() if not np.array_equal(array, np.asarray(flat[path], np.float32))]
     if odd:

@@ -160,3 +160,18 @@ def test_transformers_tokenizes_as_the_run_did(tmp_path, capsys):
     assert [row[: len(one.ids)] for row, one in zip(found["token_type_ids"], expected)] == [one.type_ids for one in expected]
     assert theirs.model_max_length == 12
     assert len(theirs("good " * 50, truncation=True)["input_ids"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"), [("num_attention_heads", 4, "heads"), ("layer_norm_eps", 1e-5, "epsilon"), ("hidden_act", "relu", "activation")]
+)
+def test_a_configuration_that_says_something_else_than_the_weights_is_not_called_written(tmp_path, capsys, monkeypatch, key, value, said):
+    save = weights.save_hugging_face
+
+    def careless(folder, *arguments, **more):
+        save(folder, *arguments, **more)
+        files.write_json(folder / "config.json", files.read_json(folder / "config.json") | {key: value})
+
+    monkeypatch.setattr(weights, "save_hugging_face", careless)
+    run, _ = finished_text(tmp_path)
+    assert f"its config.json describes another model than was written: {said}\n" in refusal(run, capsys)
