@@ -67,7 +67,7 @@ def _facts(config: DataConfig, rows: Rows, inspection: Inspection, image: ImageF
     content = ((rows.ids[row], rows.classes[rows.labels[row]], inspection.hashes[row] or b"") for row in inspection.good())
     return {
         "source": f"{config.source}: {rows.where}" if rows.where != config.source else config.source,
-        "details": dict(rows.details),
+        "details": {**rows.details, **({"schema": dict(rows.schema)} if rows.schema else {})},
         "seed": seed,
         "fingerprint": fingerprint(content),
         "classes": list(rows.classes),

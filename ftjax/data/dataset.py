@@ -89,6 +89,8 @@ class Rows:
     read: Callable[[int], bytes | np.ndarray]
     ignored: tuple[Mapping[str, str], ...] = ()
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schema: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What a row has, and of which type: name -> type, as data.json shows it."""
     noun: str = "images"
     """What the rows are called in messages."""
 

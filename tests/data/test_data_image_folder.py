@@ -116,7 +116,9 @@ def test_a_missing_path_names_its_nearest_sibling(tree):
     assert message(root / "eurosta" / "train") == (
         f"data.path=ROOT does not exist; in {root} there is no 'eurosta': did you mean 'eurosat'? allowed: 'digits', 'eurosat'"
     )
-    assert message(root / "eurosat/a/1.png") == "data.path=ROOT is a file; data.source='image_folder' needs a folder with one folder of photos per class"
+    assert message(root / "eurosat/a/1.png") == (
+        "data.path=ROOT is a file; data.source='image_folder' needs a folder with one folder of photos per class, or an archive of one (.zip, .tar, .tar.gz, .tgz)"
+    )
     assert message(root / "eurosat/a/1.png/x") == f"data.path=ROOT: {root}/eurosat/a/1.png is a file, not a folder"
 
 
