@@ -61,8 +61,32 @@ class DataConfig:
     """Share of the training rows that becomes the validation split where the data bring none."""
     test_fraction: float = 0.15
     """Share of all rows that becomes the test split where the data bring none."""
+    split: Literal["stratified", "hash", "group", "time"] = "stratified"
+    """How the splits that the data do not bring are made: by class; by a hash of each id alone, so that no row moves when data grow; whole groups; the newest
+    rows for test and those before them for validation. Exact copies stay together ("hash" and "time" judge them after the split, by `duplicates`)."""
+    group: str | None = None
+    """split="group" or "hash": what rows that stay together have in common: a column of a table, or for pictures a regular expression with one group that is
+    searched in the id, such as `(patient_\\d+)_`."""
+    torn_groups: Literal["error", "warn"] = "error"
+    """What a group does that splits given by the data tear apart."""
+    time: str | None = None
+    """split="time": the column of a table that holds ISO dates or numbers."""
+    folds: int | None = None
+    """k-fold: the rows that are not for test are cut into so many folds, and `fold` is the validation split. None: one split by `validation_fraction`."""
+    fold: int = 0
+    """With `folds`: the one that validates, from 0."""
+    test_fold: int | None = None
+    """With `folds`: nested, this one of as many outer folds is the test split, from 0. None: the test split does not change with the fold."""
     labels_per_class: int | None = None
     """Keep this many training examples of each class (None: all). Validation and test stay whole."""
+    fraction: float | None = None
+    """Keep this share of the training examples of each class (None: all); the examples of a smaller share are among those of a larger one."""
+    class_floor: int = 1
+    """With `fraction`: keep at least so many of each class."""
+    max_per_class: int | None = None
+    """Keep at most this many training examples of each class (None: all)."""
+    sampling: Literal["natural", "balanced", "sqrt"] = "natural"
+    """How often training examples are drawn: each once an epoch; all classes equally often; in proportion to the root of their size."""
     bad_files: Literal["error", "skip"] = "error"
     """What an unreadable file does: end the run with the full list, or be left out and named in data.json."""
     duplicates: Literal["report", "drop", "error"] = "drop"

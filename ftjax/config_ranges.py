@@ -9,6 +9,7 @@ from ftjax.errors import ConfigError
 
 _POSITIVE = [
     "data.labels_per_class",
+    *("data.class_floor", "data.max_per_class"),
     "data.max_pixels",
     "data.workers",
     "optimizer.learning_rate",
@@ -29,7 +30,7 @@ _POSITIVE = [
 ]
 _NOT_NEGATIVE = [
     "seed",
-    "data.cache_megabytes",
+    *("data.cache_megabytes", "data.fold", "data.test_fold"),
     "augment.brightness",
     "augment.contrast",
     "augment.neftune",
@@ -68,7 +69,9 @@ def check_range(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 0 or greater")
         if key in _FRACTION and not 0 <= value < 1:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 up to, not including, 1")
-        if key == "augment.crop_min_area" and not 0 < value <= 1:
+        if key == "data.folds" and value < 2:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 2 or more")
+        if key in ("augment.crop_min_area", "data.fraction") and not 0 < value <= 1:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
         if key == "mesh.data" and not (value == -1 or value > 0):
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: -1 (all that are left) or a number of devices")

@@ -32,6 +32,13 @@ _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
     "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds", *TEXT_SOURCES)),
     "data.validation_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
     "data.test_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
+    "data.validation_fraction": ("data.folds", lambda config: _given(config.data.folds), ("off",)),
+    "data.test_fraction": ("data.test_fold", lambda config: _given(config.data.test_fold), ("off",)),
+    "data.group": ("data.split", lambda config: config.data.split, ("group", "hash")),
+    "data.torn_groups": ("data.group", lambda config: _given(config.data.group), ("on",)),
+    "data.time": ("data.split", lambda config: config.data.split, ("time",)),
+    **{f"data.{key}": ("data.folds", lambda config: _given(config.data.folds), ("on",)) for key in ("fold", "test_fold")},
+    "data.class_floor": ("data.fraction", lambda config: _given(config.data.fraction), ("on",)),
     "data.max_pixels": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
     "data.cache_megabytes": ("data.source", lambda config: config.data.source, IMAGE_SOURCES),
     **{f"augment.{key}": ("data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES},
@@ -71,6 +78,10 @@ _DECAYED = ("layer_decay", "discriminative")
 def _direction(config: Config) -> str:
     """The direction whose first moment is in question: a schedule-free run has the average in its place, weighed by beta1."""
     return "schedule_free" if config.optimizer.schedule_free else config.optimizer.name
+
+
+def _given(value: object) -> str:
+    return "off" if value is None else "on"
 
 
 def _on(config: Config, value: float | None, methods: tuple[str, ...]) -> str:
