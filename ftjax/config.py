@@ -35,7 +35,7 @@ Method = Literal[
 ]
 """The usual tables of coefficients and anchors; `recipes.py` says what each stands for."""
 
-IMAGE_SOURCES = ("digits", "image_folder", "npz", "tfds")
+IMAGE_SOURCES = ("digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk")
 TEXT_SOURCES = ("table", "conll", "squad")
 
 Duration = str
@@ -46,11 +46,12 @@ Duration = str
 class DataConfig:
     """Where the examples come from and how they are validated, cleaned, split and sampled."""
 
-    source: Literal["digits", "image_folder", "npz", "tfds", "table", "conll", "squad"] = "digits"
-    """Pictures (digits, image_folder, npz, tfds), or text: a table with columns, CoNLL lines `word ... tag`, or SQuAD JSON."""
+    source: Literal["digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk", "table", "conll", "squad"] = "digits"
+    """Pictures (digits; image_folder, also in a zip or tar; npz; tfds; webdataset, tar shards; array_record, what `ftjax data convert` writes; hf_disk, what
+    Hugging Face's save_to_disk writes), or text: a table with columns, CoNLL lines `word ... tag`, or SQuAD JSON."""
     path: str | None = None
-    """Folder of photos, `.npz` file, tensorflow-datasets `data_dir`; for text the file of the training rows, or a folder with `train.*` and perhaps
-    `validation.*` and `test.*`."""
+    """Folder or archive of photos, `.npz` file, tensorflow-datasets `data_dir`, tar shards, folder of a saved data set; for text the file of the training rows,
+    or a folder with `train.*` and perhaps `validation.*` and `test.*`. Tar shards and tables may be several files: `part-{000..012}.tar`, `part-*.jsonl`."""
     validation_path: str | None = None
     """Text only: the file of the validation rows, where `path` is one file."""
     test_path: str | None = None
@@ -111,7 +112,7 @@ class TextConfig:
     """Column with the label; several, separated by commas, for a multi-label table with a 0/1 column for each label."""
     label_separator: str | None = None
     """multi_label: what separates the labels in one column; None: a comma where there is one."""
-    format: Literal["auto", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
+    format: Literal["auto", "csv", "tsv", "jsonl", "json", "parquet", "arrow"] = "auto"
     """auto: by the file's ending, and for texts by what is in it."""
     delimiter: str | None = None
     """What separates columns; None: found out."""

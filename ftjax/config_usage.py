@@ -29,7 +29,7 @@ _OF_IMAGES = ("crop_min_area", "horizontal_flip", "brightness", "contrast")
 _OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
 
 _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
-    "data.path": ("data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds", *TEXT_SOURCES)),
+    "data.path": ("data.source", lambda config: config.data.source, (*IMAGE_SOURCES[1:], *TEXT_SOURCES)),
     "data.validation_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
     "data.test_path": ("data.source", lambda config: config.data.source, TEXT_SOURCES),
     "data.validation_fraction": ("data.folds", lambda config: _given(config.data.folds), ("off",)),

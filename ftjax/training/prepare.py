@@ -112,7 +112,7 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
     return recipes.Facts(
         examples=len(train),
         groups=model.groups,
-        photos=config.data.source in ("image_folder", "tfds"),
+        photos=config.data.source in ("image_folder", "tfds", "webdataset", "array_record", "hf_disk"),
         text=train.lengths is not None,
         metric=measures.main,
         keeps_head=keeps_head,
