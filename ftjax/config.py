@@ -92,6 +92,14 @@ class DataConfig:
     """What an unreadable file does: end the run with the full list, or be left out and named in data.json."""
     duplicates: Literal["report", "drop", "error"] = "drop"
     """What an exact copy in another split does. "drop" keeps test over validation over training, so test never shrinks."""
+    near_duplicates: Literal["off", "report", "drop"] = "report"
+    """What is almost the same (a resized or brightened picture, a text with another word): named in data.json, or dropped as an exact copy elsewhere is."""
+    near_image_similarity: float = 0.95
+    """Correlation of grey 16 x 16 thumbnails from which on two pictures are almost the same; smaller ones than 32 pixels are not compared."""
+    near_text_similarity: float = 0.8
+    """Share of common runs of 5 characters (Jaccard) from which on two texts are almost the same."""
+    drop: str | None = None
+    """A file with the id of a row on each line (`#` begins a comment): these rows are left out before anything else. `ftjax data report` writes one."""
     max_pixels: int = 50_000_000
     """Images with more pixels are refused (decompression bombs)."""
     cache_megabytes: int = 4096
@@ -124,6 +132,11 @@ class TextConfig:
     """Tokens of an example, special ones included; longer ones are cut and counted. None: what the model takes, at most 256."""
     buckets: int = 4
     """Lengths that batches are padded to: so many shapes are compiled, chosen so that little is padded."""
+    lowercase: bool = False
+    """Make texts lower case before they are cut into tokens; it becomes part of the tokenizer that is saved with the model."""
+    truncation: Literal["right", "left", "middle"] = "right"
+    """What a text that is too long loses: its end, its beginning, or its middle, so that a quarter of what fits comes from its head and the rest from its tail
+    (Sun et al. 2019)."""
     stride: int = 64
     """question_answering: tokens by which the windows of a long context overlap."""
 
@@ -140,6 +153,22 @@ class AugmentConfig:
     """Largest relative change of brightness."""
     contrast: float = 0.0
     """Largest relative change of contrast."""
+    saturation: float = 0.0
+    """Largest relative change of saturation."""
+    hue: float = 0.0
+    """Largest turn of the hue, as a share of the colour circle; at most 0.5."""
+    rand_augment: int = 0
+    """RandAugment (Cubuk et al. 2020): so many operations, drawn for each picture; 2 is usual, 0 is off."""
+    rand_magnitude: float = 9.0
+    """Strength of RandAugment's operations, 0 to 10."""
+    erasing: float = 0.0
+    """Share of the pictures in which a random rectangle becomes noise (Zhong et al. 2020); 0.25 is usual."""
+    mixup: float = 0.0
+    """Alpha of mixup (Zhang et al. 2018): two pictures of a batch and their labels are blended, lambda ~ Beta(alpha, alpha); 0.2 is usual, 0 is off."""
+    cutmix: float = 0.0
+    """Alpha of CutMix (Yun et al. 2019): a rectangle of another picture is pasted in, labels are mixed by area; 1 is usual, 0 is off. With mixup: one of both."""
+    token_dropout: float = 0.0
+    """Text: share of the tokens that training replaces by the mask token (or the unknown one, where there is no mask); special tokens stay."""
     neftune: float = 0.0
     """Text: uniform noise on the embeddings of at most this / sqrt(tokens * width) (NEFTune, Jain et al. 2023); 5 to 15 are usual, 0 is off."""
 
@@ -295,6 +324,8 @@ class EvaluationConfig:
 
     metric: str | None = None
     """Picks the checkpoint on the validation split; None: the task's main one."""
+    views: Literal["one", "flip", "crops", "crops_flip"] = "one"
+    """Pictures: what is averaged for an answer: the picture; with its mirror image; with its four corners enlarged (5 views); all that mirrored, too (10)."""
     batch_size: int = 100
     top_k: int = 5
     bootstrap: int = 1000

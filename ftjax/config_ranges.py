@@ -33,6 +33,7 @@ _NOT_NEGATIVE = [
     *("data.cache_megabytes", "data.fold", "data.test_fold"),
     "augment.brightness",
     "augment.contrast",
+    *("augment.saturation", "augment.rand_augment", "augment.mixup", "augment.cutmix"),
     "augment.neftune",
     "task.focal_gamma",
     "task.r_drop",
@@ -42,6 +43,7 @@ _NOT_NEGATIVE = [
     "report.thumbnails",
 ]
 _FRACTION = [
+    "augment.token_dropout",
     "data.validation_fraction",
     "data.test_fraction",
     "model.drop_path",
@@ -52,6 +54,9 @@ _FRACTION = [
     "task.label_smoothing",
     "evaluation.confidence",
 ]
+_SHARE = ["augment.crop_min_area", "data.fraction", "data.near_image_similarity", "data.near_text_similarity"]
+_UP_TO = {"augment.hue": 0.5, "augment.rand_magnitude": 10.0, "augment.erasing": 1.0}
+"""Keys from 0 up to, and including, this."""
 
 
 def check_range(key: str, value: Any, where: str) -> Any:
@@ -71,7 +76,7 @@ def check_range(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 up to, not including, 1")
         if key == "data.folds" and value < 2:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 2 or more")
-        if key in ("augment.crop_min_area", "data.fraction") and not 0 < value <= 1:
+        if key in _SHARE and not 0 < value <= 1:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
         if key == "mesh.data" and not (value == -1 or value > 0):
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: -1 (all that are left) or a number of devices")

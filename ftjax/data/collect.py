@@ -9,13 +9,16 @@ import numpy as np
 from ftjax.config import DataConfig
 from ftjax.data.clean import clean
 from ftjax.data.dataset import SPLITS, Dataset, Members, Progress, Rows, Split, image_split
+from ftjax.data.divide import Cleaned, divide, split_facts, with_picture_groups
+from ftjax.data.drop import without
 from ftjax.data.image_format import ImageFormat
+from ftjax.data.near import describe, drop_near
+from ftjax.data.near_images import find_images
 from ftjax.data.order import fingerprint
 from ftjax.data.reading import Inspection, images_of, inspect
 from ftjax.data.report import balance, per_class, warnings_of
-from ftjax.data.sample import sample
+from ftjax.data.sample import draw_by_class, sample
 from ftjax.data.sources import read_source
-from ftjax.data.split import complete_splits
 from ftjax.data.validate import check_rejected, check_rows, check_settings, check_splits
 
 
@@ -33,23 +36,36 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
       DataError: the data cannot be used; the message says what, where and what would do.
     """
     check_settings(config)
-    rows = read_source(config)
+    rows, left_out = without(read_source(config), config.drop)
+    rows = with_picture_groups(rows, config)
     check_rows(rows)
-    inspection = inspect(rows, image, max_pixels=config.max_pixels, cache_megabytes=config.cache_megabytes, workers=config.workers, progress=progress)
+    reading: dict[str, Any] = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers, "progress": progress}
+    inspection = inspect(rows, image, **reading, near=config.near_duplicates != "off")
     check_rejected(rows, inspection, config.bad_files)
-    members, duplicates = clean(rows, inspection.hashes, _given(rows, inspection), config.duplicates)
-    members, origins = complete_splits(rows, inspection.hashes, members, config, seed)
+    near = None if inspection.signatures is None else find_images(inspection.signatures, inspection.hashes, config.near_image_similarity)
+
+    def cleaned(members: Members) -> Cleaned:
+        kept, duplicates = clean(rows, inspection.hashes, members, config.duplicates)
+        kept, together, alike = drop_near(near, kept, inspection.hashes, config.near_duplicates)
+        return kept, together, (duplicates, alike)
+
+    members, origins, (duplicates, alike) = divide(rows, _given(rows, inspection), cleaned, config, seed)
     check_splits(rows, members)
-    members, sampling = sample(rows, members, config.labels_per_class, seed)
+    about_split, warnings = split_facts(rows, members, config)
+    members, sampling = sample(rows, members, config, seed)
     splits = {name: _split(rows, inspection, members[name], image, config.max_pixels) for name in SPLITS}
     report = {
         **_facts(config, rows, inspection, image, seed),
         "splits": {name: {"rows": len(members[name]), "per_class": per_class(rows, members[name]), "origin": origins[name]} for name in SPLITS},
         "duplicates": duplicates,
+        "near_duplicates": describe(near, rows, members, [rows.classes[label] for label in rows.labels], config.near_duplicates, alike),
+        "drop": left_out,
         "sampling": sampling,
+        **about_split,
         **balance(rows, members["train"]),
     }
-    return Dataset(splits, rows.classes, {**report, "warnings": warnings_of(report)})
+    dataset = Dataset(splits, rows.classes, {**report, "warnings": [*warnings_of(report), *warnings]})
+    return draw_by_class(dataset, config.sampling)
 
 
 def _given(rows: Rows, inspection: Inspection) -> Members:

@@ -15,12 +15,15 @@ from jaxtyping import Int
 from ftjax.config import DataConfig, TaskConfig, TextConfig
 from ftjax.data.clean import clean
 from ftjax.data.dataset import SPLITS, Dataset, Members, Rows
+from ftjax.data.near import describe, drop_near
+from ftjax.data.near_texts import find_texts
+from ftjax.data.divide import Cleaned, divide, split_facts
 from ftjax.data.order import fingerprint
 from ftjax.data.report import balance, per_class, warnings_of
-from ftjax.data.sample import sample
-from ftjax.data.split import complete_splits
+from ftjax.data.sample import draw_by_class, sample
 from ftjax.data.text.bucketed import choose_buckets
 from ftjax.data.text.examples import Examples, read_examples
+from ftjax.data.text.kept import sides, without_texts
 from ftjax.data.text.sources import read_tables
 from ftjax.data.text.splits import Encoded, connected, encode_rows, normalised
 from ftjax.data.text.tokenizer import Tokenizer
@@ -28,6 +31,8 @@ from ftjax.data.validate import check_rows, check_settings, check_splits
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
 _SOURCES = {"token_classification": ("conll", "table"), "question_answering": ("squad",)}
+_TOGETHER = {"question_answering": "questions on one context", "sentence_embedding": "pairs that share a text"}
+"""Rows of a task that no split tears apart."""
 _UNKNOWN, _MISFIT, _CUT = 0.05, 0.25, 0.05
 """Shares above which a report warns: unknown tokens; tokens that are unknown or crumbs of words; texts that are cut."""
 _ALONE = 20
@@ -52,32 +57,44 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
       DataError: the data cannot be used; the message says what, where and what would do.
     """
     _check(data, text, task)
-    examples = read_examples(read_tables(data, text), data, text, task.name)
+    examples, left_out = without_texts(read_examples(read_tables(data, text), data, text, task.name), data.drop)
     classes = _classes(examples, task.name)
     rows = _rows(examples, classes, task.name)
     check_rows(rows) if task.name == "classification" else _check_filled(examples)
     contents, contexts = _hashes(examples, task.name)
-    members, duplicates = clean(_labelled(rows, examples, task.name), contents, _given(examples), data.duplicates)
-    members, origins = complete_splits(_strata(rows, examples, task.name), contexts, members, data, seed)
+    labelled = _labelled(rows, examples, task.name)
+    near = None if data.near_duplicates == "off" else find_texts(sides(examples), contents, data.near_text_similarity)
+
+    def cleaned(members: Members) -> Cleaned:
+        kept, duplicates = clean(labelled, contents, members, data.duplicates)
+        kept, together, alike = drop_near(near, kept, contexts, data.near_duplicates)
+        return kept, together, (duplicates, alike)
+
+    strata = _strata(_in_contexts(rows, contexts, data, task.name), examples, task.name)
+    members, origins, (duplicates, alike) = divide(strata, _given(examples), cleaned, data, seed)
     check_splits(rows, members)
-    members, sampling = sample(rows, members, data.labels_per_class, seed)
+    about_split, of_split = split_facts(strata, members, data)
+    members, sampling = sample(strata, members, data, seed)
     encoded = {name: encode_rows(examples, members[name], task.name, classes, tokenizer, max_length=max_length, stride=text.stride) for name in SPLITS}
     buckets = choose_buckets(np.concatenate([part.lengths for part in encoded.values()]), text.buckets)
     report = {
-        **_facts(data, examples, classes, contents, seed, f"{tokenizer.digest} {max_length}"),
+        **_facts(data, examples, classes, contents, seed, _cutting(tokenizer, max_length)),
         "splits": {
             name: {"rows": len(members[name]), "per_class": _counts(rows, examples, members[name], task.name, classes), "origin": origins[name]}
             for name in SPLITS
         },
         "duplicates": duplicates,
+        "near_duplicates": describe(near, labelled, members, [labelled.classes[label] for label in labelled.labels], data.near_duplicates, alike),
+        "drop": left_out,
         "sampling": sampling,
+        **about_split,
         **(balance(rows, members["train"]) if task.name == "classification" else {}),
         "tokens": _tokens(encoded, buckets, tokenizer, max_length),
     }
     misfit = tokenizer.misfit([_plain(examples, row) for row in members["train"]])
-    warnings = [*warnings_of(report, rows.noun), *examples.warnings, *_warnings(report["tokens"], report["splits"], misfit, max_length)]
+    warnings = [*warnings_of(report, rows.noun), *of_split, *examples.warnings, *_warnings(report["tokens"], report["splits"], misfit, max_length)]
     splits = {name: part.split(buckets, tokenizer.pad) for name, part in encoded.items()}
-    return Dataset(splits, classes, {**report, "warnings": warnings})
+    return draw_by_class(Dataset(splits, classes, {**report, "warnings": warnings}), data.sampling)
 
 
 def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
@@ -92,8 +109,13 @@ def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
         raise ConfigError(f"data.source={data.source!r} does not go with task.name={task.name!r}: {did_you_mean(data.source, allowed)}")
     if text.buckets < 1:
         raise ConfigError(f"text.buckets={text.buckets}: allowed is 1 or more")
-    if data.labels_per_class is not None and task.name != "classification":
-        raise ConfigError(f"data.labels_per_class={data.labels_per_class}: only classification has one class for each row, {task.name} has not; leave it open")
+    of_classes = {"labels_per_class": data.labels_per_class, "max_per_class": data.max_per_class, "sampling": data.sampling}
+    for key, value in of_classes.items():
+        if task.name != "classification" and value not in (None, "natural"):
+            shown = repr(value) if key == "sampling" else value
+            raise ConfigError(f"data.{key}={shown}: only classification has one class for each row, {task.name} has not; leave it open")
+    if task.name in _TOGETHER and data.split in ("hash", "time") and (task.name, data.split) != ("question_answering", "hash"):
+        raise ConfigError(f"data.split={data.split!r}: {_TOGETHER[task.name]} stay together, which it cannot promise; allowed: 'stratified', 'group'")
 
 
 def _check_filled(examples: Examples) -> None:
@@ -136,7 +158,17 @@ def _rows(examples: Examples, classes: tuple[str, ...], task: str) -> Rows:
     numbers = {name: label for label, name in enumerate(classes)}
     labels = np.array([numbers[label] for label in examples.labels] if task == "classification" else [0] * len(examples), np.int32)
     named = classes if task == "classification" else ("all",)
-    return Rows(examples.where, tuple(examples.ids), labels, tuple(examples.splits), named, _unread, noun="texts")
+    groups, moments = (tuple(column) if column else None for column in (examples.groups, examples.moments))
+    return Rows(
+        examples.where, tuple(examples.ids), labels, tuple(examples.splits), named, _unread, noun="texts", groups=groups, moments=moments
+    )
+
+
+def _in_contexts(rows: Rows, contexts: Sequence[bytes], data: DataConfig, task: str) -> Rows:
+    """Where a hash decides, questions go where their context goes."""
+    if task != "question_answering" or data.split != "hash":
+        return rows
+    return dataclasses.replace(rows, groups=tuple(context.hex() for context in contexts))
 
 
 def _unread(row: int) -> bytes:
@@ -234,6 +266,11 @@ def _facts(data: DataConfig, examples: Examples, classes: Sequence[str], content
         "ignored": [],
         **examples.facts,
     }
+
+
+def _cutting(tokenizer: Tokenizer, max_length: int) -> str:
+    """What tells one way of cutting texts from another."""
+    return f"{tokenizer.digest} {max_length}" + ("" if tokenizer.truncation == "right" else f" {tokenizer.truncation}")
 
 
 def _tokens(encoded: Mapping[str, Encoded], buckets: tuple[int, ...], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
