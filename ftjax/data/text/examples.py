@@ -15,7 +15,7 @@ from ftjax.data.moments import Moment
 from ftjax.data.text.columns import Binding, bind
 from ftjax.data.text.places import Places
 from ftjax.data.text.squad import Answer
-from ftjax.data.text.table import Table, as_text
+from ftjax.data.text.table import Table, as_text, row_name
 from ftjax.data.text.tags import to_iob2
 from ftjax.errors import DataError
 
@@ -84,14 +84,14 @@ def read_examples(tables: Mapping[str, Table], data: DataConfig, text: TextConfi
         place_of = Places(table, data)
         warnings += [*table.warnings, *reader.warnings]
         _check_labelled(reader, split)
-        rejected += [{"file": f"{names[split]}:{line}", "why": why} for line, why in table.rejected]
+        rejected += [{"file": row_name(names[split], line), "why": why} for line, why in table.rejected]
         for row, line in enumerate(table.lines):
             try:
-                found = (f"{names[split]}:{line}", split, *reader(row))
+                found = (row_name(names[split], line), split, *reader(row))
                 places.append(place_of(row))
                 rows.append(found)
             except DataError as error:
-                rejected.append({"file": f"{names[split]}:{line}", "why": str(error)})
+                rejected.append({"file": row_name(names[split], line), "why": str(error)})
     _check_rejected(str(data.path), rejected, len(rows), data.bad_files)
     ids, splits, texts, pairs, labels = (list(column) for column in zip(*rows)) if rows else ([], [], [], [], [])
     if task == "question_answering":
@@ -282,7 +282,7 @@ def _file_names(tables: Mapping[str, Table]) -> dict[str, str]:
 def _question_ids(ids: list[str], tables: Mapping[str, Table]) -> list[str]:
     """The questions' own ids where all have one and no two the same; else file and number."""
     names = _file_names(tables)
-    own = {f"{names[split]}:{line}": row[0] for split, table in tables.items() for line, row in zip(table.lines, table.rows)}
+    own = {row_name(names[split], line): row[0] for split, table in tables.items() for line, row in zip(table.lines, table.rows)}
     found = [own[name] for name in ids]
     return [str(name) for name in found] if None not in found and len(set(found)) == len(found) else ids
 
