@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from ftjax.errors import DataError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class Moment(NamedTuple):
@@ -56,7 +56,7 @@ def _dated(value: datetime.date, text: str) -> Moment:
     if not isinstance(value, datetime.datetime):
         value = datetime.datetime(value.year, value.month, value.day)
     kind = "date" if value.tzinfo is None else "date with a time zone"
-    aware = value if value.tzinfo is not None else value.replace(tzinfo=datetime.timezone.utc)
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=datetime.UTC)
     return Moment((aware - _EPOCH) // datetime.timedelta(microseconds=1), kind, text)
 
 

@@ -1,6 +1,7 @@
 """Makes the splits that the data do not bring: by class, by a hash of each id alone, in whole groups, or by time.
 
-Everything is decided by ids and the seed, so the order of files does not matter. By class, exact copies stay on one side and every class keeps examples on both.
+Everything is decided by ids and the seed, so the order of files does not matter. By class, exact copies stay on one side and every class
+keeps examples on both.
 """
 
 from __future__ import annotations

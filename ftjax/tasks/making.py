@@ -183,7 +183,7 @@ def _token_classification(config: TaskConfig, classes: tuple[str, ...], split: S
 
 
 def _drawn_counts(labels: np.ndarray, sampling: np.ndarray | None, classes: int) -> np.ndarray:
-    """How often each class is met in an epoch: its rows, or where rows are drawn `n sum_{rows of c} s_i / sum_i s_i`, what `bucketed.drawn` draws on average."""
+    """How often each class is met in an epoch: its rows, or where rows are drawn `n sum_{rows of c} s_i / sum_i s_i`, as `bucketed.drawn` draws."""
     if sampling is None:
         return np.bincount(labels, minlength=classes)
     return np.bincount(labels, weights=sampling, minlength=classes) * (len(labels) / np.sum(sampling))
