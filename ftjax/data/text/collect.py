@@ -41,6 +41,51 @@ _BINS = 5
 """Strata of a regression's targets."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """Texts that were read, before anything is cleaned, split or cut into tokens.
+
+    Attributes:
+      examples: the rows that can be used.
+      classes: names of classes, labels or tags.
+      rows: the examples as rows of one class each.
+      labelled: the same, with the class by which copies contradict each other.
+      contents: equal for copies.
+      contexts: equal for rows that no split tears apart.
+      left_out: what `data.drop` took away.
+    """
+
+    examples: Examples
+    classes: tuple[str, ...]
+    rows: Rows
+    labelled: Rows
+    contents: list[bytes]
+    contexts: list[bytes]
+    left_out: dict[str, Any]
+
+    def counts(self, members: Int[np.ndarray, " rows"], task: str) -> dict[str, int]:
+        """How often each class, label or tag occurs in these rows; nothing where there are none."""
+        return _counts(self.rows, self.examples, members, task, self.classes)
+
+    def given(self) -> Members:
+        """Rows by the split of their file, in the order of the file."""
+        return _given(self.examples)
+
+
+def read_found(data: DataConfig, text: TextConfig, task: TaskConfig) -> Found:
+    """Read the files; no tokenizer is needed.
+
+    Raises:
+      ConfigError: a setting is out of range or does not fit the task.
+      DataError: the files cannot be read or hold no such columns.
+    """
+    _check(data, text, task)
+    examples, left_out = without_texts(read_examples(read_tables(data, text), data, text, task.name), data.drop)
+    classes = _classes(examples, task.name)
+    rows = _rows(examples, classes, task.name)
+    return Found(examples, classes, rows, _labelled(rows, examples, task.name), *_hashes(examples, task.name), left_out)
+
+
 def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer: Tokenizer, max_length: int, seed: int) -> Dataset:
     """Read, check, clean, split, sample and encode a data set of texts.
 
@@ -56,13 +101,9 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
       ConfigError: a setting is out of range or does not fit the task.
       DataError: the data cannot be used; the message says what, where and what would do.
     """
-    _check(data, text, task)
-    examples, left_out = without_texts(read_examples(read_tables(data, text), data, text, task.name), data.drop)
-    classes = _classes(examples, task.name)
-    rows = _rows(examples, classes, task.name)
+    found = read_found(data, text, task)
+    examples, classes, rows, labelled, contents, contexts = found.examples, found.classes, found.rows, found.labelled, found.contents, found.contexts
     check_rows(rows) if task.name == "classification" else _check_filled(examples)
-    contents, contexts = _hashes(examples, task.name)
-    labelled = _labelled(rows, examples, task.name)
     near = None if data.near_duplicates == "off" else find_texts(sides(examples), contents, data.near_text_similarity)
 
     def cleaned(members: Members) -> Cleaned:
@@ -85,7 +126,7 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
         },
         "duplicates": duplicates,
         "near_duplicates": describe(near, labelled, members, [labelled.classes[label] for label in labelled.labels], data.near_duplicates, alike),
-        "drop": left_out,
+        "drop": found.left_out,
         "sampling": sampling,
         **about_split,
         **(balance(rows, members["train"]) if task.name == "classification" else {}),
