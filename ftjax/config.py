@@ -166,7 +166,7 @@ class AugmentConfig:
     mixup: float = 0.0
     """Alpha of mixup (Zhang et al. 2018): two pictures of a batch and their labels are blended, lambda ~ Beta(alpha, alpha); 0.2 is usual, 0 is off."""
     cutmix: float = 0.0
-    """Alpha of CutMix (Yun et al. 2019): a rectangle of another picture is pasted in, labels are mixed by area; 1 is usual, 0 is off. With mixup: one of both."""
+    """Alpha of CutMix (Yun et al. 2019): a rectangle of another picture is pasted in, labels mixed by area; 1 is usual, 0 is off. With mixup: one of both."""
     token_dropout: float = 0.0
     """Text: share of the tokens that training replaces by the mask token (or the unknown one, where there is no mask); special tokens stay."""
     neftune: float = 0.0
