@@ -88,6 +88,11 @@ class DataConfig:
     """Keep at most this many training examples of each class (None: all)."""
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     """How often training examples are drawn: each once an epoch; all classes equally often; in proportion to the root of their size."""
+    mixture: tuple[tuple[str, float], ...] = ()
+    """Further data sets to train on, `(path, weight)`, of the same source and with classes of `path`, whose weight is 1; validation and test are those of
+    `path` alone."""
+    mixture_temperature: float = 1.0
+    """With `mixture`: data sets of n rows and weight w are drawn in proportion to (n w)^(1 / temperature); above 1 draws small ones more often."""
     bad_files: Literal["error", "skip"] = "error"
     """What an unreadable file does: end the run with the full list, or be left out and named in data.json."""
     duplicates: Literal["report", "drop", "error"] = "drop"

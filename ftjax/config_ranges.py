@@ -9,7 +9,7 @@ from ftjax.errors import ConfigError
 
 _POSITIVE = [
     "data.labels_per_class",
-    *("data.class_floor", "data.max_per_class"),
+    *("data.class_floor", "data.max_per_class", "data.mixture_temperature"),
     "data.max_pixels",
     "data.workers",
     "optimizer.learning_rate",

@@ -41,6 +41,8 @@ _READ_BY: dict[str, tuple[str, Callable[[Config], str], tuple[str, ...]]] = {
     "data.torn_groups": ("data.group", lambda config: _given(config.data.group), ("on",)),
     "data.time": ("data.split", lambda config: config.data.split, ("time",)),
     **{f"data.{key}": ("data.folds", lambda config: _given(config.data.folds), ("on",)) for key in ("fold", "test_fold")},
+    "data.mixture": ("data.source", lambda config: config.data.source, (*IMAGE_SOURCES[1:], *TEXT_SOURCES)),
+    "data.mixture_temperature": ("data.mixture", lambda config: "on" if config.data.mixture else "off", ("on",)),
     "data.class_floor": ("data.fraction", lambda config: _given(config.data.fraction), ("on",)),
     "data.near_image_similarity": ("data.near_duplicates", lambda config: _near(config), ("report of pictures", "drop of pictures")),
     "data.near_text_similarity": ("data.near_duplicates", lambda config: _near(config), ("report of texts", "drop of texts")),

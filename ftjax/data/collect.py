@@ -12,6 +12,7 @@ from ftjax.data.dataset import SPLITS, Dataset, Members, Progress, Rows, Split, 
 from ftjax.data.divide import Cleaned, divide, split_facts, with_picture_groups
 from ftjax.data.drop import without
 from ftjax.data.image_format import ImageFormat
+from ftjax.data.mixture import draw_sets, mixed_rows
 from ftjax.data.near import describe, drop_near
 from ftjax.data.near_images import find_images
 from ftjax.data.order import fingerprint
@@ -36,8 +37,9 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
       DataError: the data cannot be used; the message says what, where and what would do.
     """
     check_settings(config)
-    rows, left_out = without(read_source(config), config.drop)
-    rows = with_picture_groups(rows, config)
+    rows, mixture = mixed_rows(read_source(config), config, read_source)
+    rows, left_out = without(rows, config.drop)
+    rows = with_picture_groups(rows, config, mixture)
     check_rows(rows)
     reading: dict[str, Any] = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers, "progress": progress}
     inspection = inspect(rows, image, **reading, near=config.near_duplicates != "off")
@@ -49,7 +51,7 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
         kept, together, alike = drop_near(near, kept, inspection.hashes, config.near_duplicates)
         return kept, together, (duplicates, alike)
 
-    members, origins, (duplicates, alike) = divide(rows, _given(rows, inspection), cleaned, config, seed)
+    members, origins, (duplicates, alike) = divide(rows, _given(rows, inspection), cleaned, config, seed, mixture)
     check_splits(rows, members)
     about_split, warnings = split_facts(rows, members, config)
     members, sampling = sample(rows, members, config, seed)
@@ -65,7 +67,7 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
         **balance(rows, members["train"]),
     }
     dataset = Dataset(splits, rows.classes, {**report, "warnings": [*warnings_of(report), *warnings]})
-    return draw_by_class(dataset, config.sampling)
+    return draw_sets(draw_by_class(dataset, config.sampling), mixture)
 
 
 def _given(rows: Rows, inspection: Inspection) -> Members:

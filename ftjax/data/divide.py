@@ -11,8 +11,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ftjax.config import DataConfig
 from ftjax.data.dataset import SPLITS, Members, Rows
+from ftjax.data.mixture import Mixture
 from ftjax.data.moments import check_comparable
 from ftjax.data.split import complete_splits
 from ftjax.data.split_settings import group_pattern
@@ -21,13 +24,16 @@ from ftjax.errors import DataError
 _SHOWN = 20
 """Rows or groups that a message lists."""
 
-Cleaned = tuple[Members, Sequence[bytes | None], tuple[dict[str, Any], dict[str, Any]]]
-"""What remains; for every row a value that those share that a split by class or group does not tear apart; what was found of exact and of near copies."""
+Found = tuple[dict[str, Any], list[int]]
+"""What was found of exact copies, and the rows that were left out for being like others."""
+
+Cleaned = tuple[Members, Sequence[bytes | None], Found]
+"""What remains; for every row a value that those share that a split by class or group does not tear apart; what was found."""
 
 
 def divide(
-    rows: Rows, given: Members, clean: Callable[[Members], Cleaned], config: DataConfig, seed: int
-) -> tuple[Members, dict[str, str], tuple[dict[str, Any], dict[str, Any]]]:
+    rows: Rows, given: Members, clean: Callable[[Members], Cleaned], config: DataConfig, seed: int, mixture: Mixture | None = None
+) -> tuple[Members, dict[str, str], Found]:
     """Clean and split.
 
     Args:
@@ -36,6 +42,7 @@ def divide(
       clean: finds copies and treats them.
       config: how to split.
       seed: of the run.
+      mixture: where there are several data sets: all but the first one only train, and what is split is the first one as if it were alone.
 
     Returns:
       The members, where each split comes from, and what `clean` found.
@@ -47,6 +54,12 @@ def divide(
         check_torn(rows, given)
     if rows.moments is not None:
         check_comparable(rows.ids, rows.moments, rows.where)
+    if mixture is not None:
+        further = mixture.further(rows.ids)
+        alone = {**given, "train": given["train"][~further[given["train"]]]}
+        members, origins, before = divide(rows, alone, clean, dataclasses.replace(config, torn_groups="warn"), seed)
+        members, _, after = clean({**members, "train": np.concatenate([members["train"], given["train"][further[given["train"]]]])})
+        return members, origins, _both(before, after)
     if config.split in ("hash", "time"):
         members, origins = complete_splits(rows, [None] * len(rows), given, config, seed)
         members, _, found = clean(members)
@@ -56,8 +69,14 @@ def divide(
     return members, origins, found
 
 
-def with_picture_groups(rows: Rows, config: DataConfig) -> Rows:
-    """The rows with what the group of `data.group` matches in their ids.
+def _both(before: Found, after: Found) -> Found:
+    """What two rounds of cleaning found; copies that were dropped in the first are not met in the second."""
+    exact = {key: [*before[0][key], *(entry for entry in after[0][key] if entry not in before[0][key])] for key in ("across", "conflicting", "dropped")}
+    return {**after[0], **exact}, [*before[1], *after[1]]
+
+
+def with_picture_groups(rows: Rows, config: DataConfig, mixture: Mixture | None = None) -> Rows:
+    """The rows with what the group of `data.group` matches in their ids; groups of a further data set are its own.
 
     Raises:
       DataError: an id does not match, or its group is empty; the message lists them.
@@ -65,12 +84,14 @@ def with_picture_groups(rows: Rows, config: DataConfig) -> Rows:
     if config.group is None:
         return rows
     pattern = group_pattern(config.group)
-    matches = [pattern.search(name) for name in rows.ids]
+    own = [name if mixture is None else mixture.own(name) for name in rows.ids]
+    matches = [pattern.search(name) for name in own]
     wrong = [name for name, match in zip(rows.ids, matches) if match is None or not match[1]]
     if wrong:
         shown = ", ".join(wrong[:_SHOWN]) + (f", ... and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
         raise DataError(f"{rows.where}: data.group={config.group!r} finds no group in {len(wrong)} of {len(rows)} ids: {shown}")
-    return dataclasses.replace(rows, groups=tuple(match[1] for match in matches if match))
+    prefixes = [name.removesuffix(bare) for name, bare in zip(rows.ids, own)]
+    return dataclasses.replace(rows, groups=tuple(f"{prefix}{match[1]}" for prefix, match in zip(prefixes, matches) if match))
 
 
 def torn(rows: Rows, members: Members) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ftjax.config import DataConfig
 from ftjax.data.dataset import SPLITS, Members, Rows
+from ftjax.data.mixture import check_mixture
 from ftjax.data.reading import Inspection
 from ftjax.data.split_settings import check_split_settings
 from ftjax.errors import ConfigError, DataError, did_you_mean
@@ -24,6 +25,7 @@ def check_settings(config: DataConfig) -> None:
         if not 0.0 < getattr(config, name) < 1.0:
             raise ConfigError(f"data.{name}={getattr(config, name)}: allowed is above 0 and below 1 (every run is validated and tested)")
     check_split_settings(config)
+    check_mixture(config)
     for name, lowest in _LOWEST.items():
         if getattr(config, name) < lowest:
             raise ConfigError(f"data.{name}={getattr(config, name)}: allowed is {lowest} or more")

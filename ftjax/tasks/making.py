@@ -76,6 +76,10 @@ def check_task(config: Config) -> None:
             f"task.imbalance='oversample' and data.sampling={config.data.sampling!r} both say how often rows are drawn; "
             "leave one open (oversample is data.sampling='balanced')"
         )
+    if task.imbalance == "oversample" and config.data.mixture:
+        raise ConfigError("task.imbalance='oversample' and data.mixture both say how often rows are drawn; use task.imbalance='balanced', or leave one open")
+    if train.batch_size == "all" and (config.data.mixture_temperature != 1 or any(weight != 1 for _, weight in config.data.mixture)):
+        raise ConfigError("train.batch_size='all' takes every row once and data.mixture draws rows; use a number of rows, or weights and a temperature of 1")
     drawn = "task.imbalance='oversample'" if task.imbalance == "oversample" else f"data.sampling={config.data.sampling!r}"
     if train.batch_size == "all" and (task.imbalance == "oversample" or config.data.sampling != "natural"):
         raise ConfigError(f"train.batch_size='all' takes every row once and {drawn} draws rows; use a number of rows, or task.imbalance='balanced'")
@@ -119,7 +123,7 @@ def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray |
     if config.name == "classification":
         return _classification(config, tuple(classes), labels, None if split is None else split.sampling)
     if config.name == "multi_label":
-        return _multi_label(config, tuple(classes), labels)
+        return _multi_label(config, tuple(classes), labels, None if split is None else split.sampling)
     if config.name == "regression":
         return standardised(_needed(labels, "regression"))
     if config.name == "token_classification":
@@ -177,7 +181,8 @@ def _token_classification(config: TaskConfig, classes: tuple[str, ...], split: S
     if split is None:
         raise ValueError(f"task.imbalance={config.imbalance} needs the training split")
     rows = [np.arange(start, min(start + _ROWS, len(split))) for start in range(0, len(split), _ROWS)]
-    counts = np.sum([count_tags(split.fields(part)["token_label"], len(classes)) for part in rows], axis=0)
+    drawn = None if split.sampling is None else split.sampling * (len(split) / np.sum(split.sampling))
+    counts = np.sum([count_tags(split.fields(part)["token_label"], len(classes), None if drawn is None else drawn[part]) for part in rows], axis=0)
     weights, prior = _by_frequency(config.imbalance, counts)
     return dataclasses.replace(task, class_weights=weights, log_prior=prior)
 
@@ -194,12 +199,12 @@ def _by_frequency(imbalance: str, counts: np.ndarray) -> tuple[tuple[float, ...]
     return (class_weights(imbalance, counts), ()) if imbalance in WEIGHTED else ((), log_prior(counts))
 
 
-def _multi_label(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None) -> MultiLabel:
+def _multi_label(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None, sampling: np.ndarray | None) -> MultiLabel:
     task = MultiLabel(classes, focal=config.imbalance == "focal")
     if config.imbalance in WEIGHTED:
-        return dataclasses.replace(task, label_weights=label_weights(config.imbalance, _needed(labels, f"task.imbalance={config.imbalance}")))
+        return dataclasses.replace(task, label_weights=label_weights(config.imbalance, _needed(labels, f"task.imbalance={config.imbalance}"), sampling))
     if config.imbalance == "logit_adjust":
-        return dataclasses.replace(task, log_odds=log_odds(_needed(labels, "task.imbalance=logit_adjust")))
+        return dataclasses.replace(task, log_odds=log_odds(_needed(labels, "task.imbalance=logit_adjust"), sampling))
     return task
 
 

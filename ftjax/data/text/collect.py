@@ -15,16 +15,17 @@ from jaxtyping import Int
 from ftjax.config import DataConfig, TaskConfig, TextConfig
 from ftjax.data.clean import clean
 from ftjax.data.dataset import SPLITS, Dataset, Members, Rows
+from ftjax.data.divide import Cleaned, divide, split_facts
+from ftjax.data.mixture import Mixture, draw_sets
 from ftjax.data.near import describe, drop_near
 from ftjax.data.near_texts import find_texts
-from ftjax.data.divide import Cleaned, divide, split_facts
 from ftjax.data.order import fingerprint
 from ftjax.data.report import balance, per_class, warnings_of
 from ftjax.data.sample import draw_by_class, sample
 from ftjax.data.text.bucketed import choose_buckets
-from ftjax.data.text.examples import Examples, read_examples
+from ftjax.data.text.examples import Examples
 from ftjax.data.text.kept import sides, without_texts
-from ftjax.data.text.sources import read_tables
+from ftjax.data.text.mixture import read_mixed
 from ftjax.data.text.splits import Encoded, connected, encode_rows, normalised
 from ftjax.data.text.tokenizer import Tokenizer
 from ftjax.data.validate import check_rows, check_settings, check_splits
@@ -53,6 +54,7 @@ class Found:
       contents: equal for copies.
       contexts: equal for rows that no split tears apart.
       left_out: what `data.drop` took away.
+      mixture: the data sets, where there are several.
     """
 
     examples: Examples
@@ -62,6 +64,7 @@ class Found:
     contents: list[bytes]
     contexts: list[bytes]
     left_out: dict[str, Any]
+    mixture: Mixture | None = None
 
     def counts(self, members: Int[np.ndarray, " rows"], task: str) -> dict[str, int]:
         """How often each class, label or tag occurs in these rows; nothing where there are none."""
@@ -80,10 +83,11 @@ def read_found(data: DataConfig, text: TextConfig, task: TaskConfig) -> Found:
       DataError: the files cannot be read or hold no such columns.
     """
     _check(data, text, task)
-    examples, left_out = without_texts(read_examples(read_tables(data, text), data, text, task.name), data.drop)
+    examples, mixture = read_mixed(data, text, task.name)
+    examples, left_out = without_texts(examples, data.drop)
     classes = _classes(examples, task.name)
     rows = _rows(examples, classes, task.name)
-    return Found(examples, classes, rows, _labelled(rows, examples, task.name), *_hashes(examples, task.name), left_out)
+    return Found(examples, classes, rows, _labelled(rows, examples, task.name), *_hashes(examples, task.name), left_out, mixture)
 
 
 def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer: Tokenizer, max_length: int, seed: int) -> Dataset:
@@ -112,7 +116,7 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
         return kept, together, (duplicates, alike)
 
     strata = _strata(_in_contexts(rows, contexts, data, task.name), examples, task.name)
-    members, origins, (duplicates, alike) = divide(strata, _given(examples), cleaned, data, seed)
+    members, origins, (duplicates, alike) = divide(strata, _given(examples), cleaned, data, seed, found.mixture)
     check_splits(rows, members)
     about_split, of_split = split_facts(strata, members, data)
     members, sampling = sample(strata, members, data, seed)
@@ -135,7 +139,7 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
     misfit = tokenizer.misfit([_plain(examples, row) for row in members["train"]])
     warnings = [*warnings_of(report, rows.noun), *of_split, *examples.warnings, *_warnings(report["tokens"], report["splits"], misfit, max_length)]
     splits = {name: part.split(buckets, tokenizer.pad) for name, part in encoded.items()}
-    return draw_by_class(Dataset(splits, classes, {**report, "warnings": warnings}), data.sampling)
+    return draw_sets(draw_by_class(Dataset(splits, classes, {**report, "warnings": warnings}), data.sampling), found.mixture)
 
 
 def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
@@ -199,10 +203,8 @@ def _rows(examples: Examples, classes: tuple[str, ...], task: str) -> Rows:
     numbers = {name: label for label, name in enumerate(classes)}
     labels = np.array([numbers[label] for label in examples.labels] if task == "classification" else [0] * len(examples), np.int32)
     named = classes if task == "classification" else ("all",)
-    groups, moments = (tuple(column) if column else None for column in (examples.groups, examples.moments))
-    return Rows(
-        examples.where, tuple(examples.ids), labels, tuple(examples.splits), named, _unread, noun="texts", groups=groups, moments=moments
-    )
+    groups, moments = tuple(examples.groups) or None, tuple(examples.moments) or None
+    return Rows(examples.where, tuple(examples.ids), labels, tuple(examples.splits), named, _unread, noun="texts", groups=groups, moments=moments)
 
 
 def _in_contexts(rows: Rows, contexts: Sequence[bytes], data: DataConfig, task: str) -> Rows:
