@@ -55,8 +55,8 @@ def rows_of(tfds: Any, builder: Any, name: str, where: str, *, named: bool = Fal
     details = {"layout": "|".join(names), "name": builder.info.full_name, "image feature": image_key, "label feature": label_key}
     left_out = [{"file": f"split {theirs!r}", "why": f"not one of {', '.join(SPLIT_NAMES)}"} for theirs in builder.info.splits if theirs not in names]
     rows = _rows(where, sources, labels, classes, image_key, details, left_out)
-    schema = {key: type(feature).__name__ for key, feature in builder.info.features.items()}
-    ids = _ids(sources, rows, where) if named and isinstance(builder.info.features.get("id"), tfds.features.Text) else rows.ids
+    schema = {key: type(feature).__name__ for key, feature in sorted(builder.info.features.items())}
+    ids = _ids(sources, rows, where) if named and isinstance(dict(builder.info.features.items()).get("id"), tfds.features.Text) else rows.ids
     return dataclasses.replace(rows, schema=schema, ids=ids)
 
 
@@ -114,7 +114,8 @@ def _features(tfds: Any, builder: Any) -> tuple[str, str]:
         preferred = [key for key in found if key in given] or found
         if len(preferred) != 1:
             raise DataError(
-                f"{builder.info.full_name} has {len(found)} {what} features ({', '.join(found) or 'none'}) among {', '.join(features)}; one is needed"
+                f"{builder.info.full_name} has {len(found)} {what} features ({', '.join(sorted(found)) or 'none'}) "
+                f"among {', '.join(sorted(features))}; one is needed"
             )
         keys.append(preferred[0])
     return keys[0], keys[1]
@@ -140,8 +141,11 @@ def _labels(source: Sequence[Any], key: str, classes: Sequence[str], where: str)
 def _record(source: Sequence[Any], row: int, where: str) -> Any:
     """One record. The number of records is what the description says, so lost ones show only here."""
     try:
-        return source[row]
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        record = source[row]
+        if any(value is None for value in record.values()):
+            raise ValueError("a feature is missing")
+        return record
+    except (RuntimeError, ValueError, IndexError, OSError, TypeError, AttributeError) as error:
         raise DataError(f"{where}: record {row} of {len(source)} cannot be read ({error}); the files are incomplete or damaged, prepare them again") from error
 
 

@@ -74,7 +74,7 @@ def read_examples(tables: Mapping[str, Table], data: DataConfig, text: TextConfi
     if len({binding.pair is None for binding in bindings.values()}) > 1:
         told = ", ".join(f"{tables[split].where}: {'none' if binding.pair is None else repr(binding.pair)}" for split, binding in bindings.items())
         raise DataError(f"some files have a second text and others none ({told}); say text.text and text.text_pair")
-    names = _file_names(tables)
+    names = file_names(tables)
     rows: list[tuple[str, str, Any, str | None, Any]] = []
     places: list[tuple[str | None, Moment | None]] = []
     rejected: list[dict[str, str]] = []
@@ -272,7 +272,7 @@ def _check_rejected(where: str, rejected: Sequence[Mapping[str, str]], good: int
         raise DataError(f"{where}: {len(rejected)} of {len(rejected) + good} rows cannot be used:\n{shown}{more}{hint}")
 
 
-def _file_names(tables: Mapping[str, Table]) -> dict[str, str]:
+def file_names(tables: Mapping[str, Table]) -> dict[str, str]:
     """What each split's file is called in ids: its name, or its whole path where two are called the same."""
     names = {split: Path(table.where).name for split, table in tables.items()}
     twice = {name for name, count in collections.Counter(names.values()).items() if count > 1}
@@ -281,7 +281,7 @@ def _file_names(tables: Mapping[str, Table]) -> dict[str, str]:
 
 def _question_ids(ids: list[str], tables: Mapping[str, Table]) -> list[str]:
     """The questions' own ids where all have one and no two the same; else file and number."""
-    names = _file_names(tables)
+    names = file_names(tables)
     own = {row_name(names[split], line): row[0] for split, table in tables.items() for line, row in zip(table.lines, table.rows)}
     found = [own[name] for name in ids]
     return [str(name) for name in found] if None not in found and len(set(found)) == len(found) else ids

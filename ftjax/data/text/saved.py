@@ -56,9 +56,9 @@ def _of_records(folder: Path) -> dict[str, Table]:
     import tensorflow_datasets as tfds
 
     builder: Any = array_record.opened(tfds, folder)
-    features = builder.info.features
+    features = dict(builder.info.features.items())
     if any(not isinstance(features.get(key), tfds.features.Text) for key in ("id", ROW)):
-        raise DataError(f"{folder} has the features {', '.join(features)}; a table that ftjax data convert wrote has 'id' and {ROW!r}")
+        raise DataError(f"{folder} has the features {', '.join(sorted(features))}; a table that ftjax data convert wrote has 'id' and {ROW!r}")
     ours = our_split(list(builder.info.splits), str(folder))
     return {split: _table(builder, name, f"{folder}/{name}") for name, split in ours.items()}
 
@@ -70,7 +70,7 @@ def _table(builder: Any, split: str, where: str) -> Table:
         for record in builder.as_data_source(split=split):
             names.append(record["id"].decode("utf-8"))
             objects.append(json.loads(record[ROW]))
-    except (RuntimeError, ValueError, IndexError, OSError, RecursionError) as error:
+    except (RuntimeError, ValueError, IndexError, OSError, RecursionError, TypeError, AttributeError) as error:
         raise DataError(f"{where}: record {len(objects)} cannot be read ({error}); convert the data set again") from error
     expected = builder.info.splits[split].num_examples
     if len(objects) != expected or not all(isinstance(row, dict) for row in objects):
