@@ -95,8 +95,9 @@ def _open(folder: Path) -> Saved:
     state, info = _json(folder / "state.json"), _json(folder / "dataset_info.json")
     if state.get("_indices_data_files"):
         raise DataError(f"{folder} was saved with a selection of rows beside the data; save it again after .flatten_indices()")
-    files = [entry.get("filename") if isinstance(entry, dict) else None for entry in state.get("_data_files") or []]
-    if not files or not all(isinstance(name, str) and "/" not in name and "\\" not in name for name in files):
+    given = state.get("_data_files")
+    files = [str(entry.get("filename", "/")) if isinstance(entry, dict) else "/" for entry in given] if isinstance(given, list) else []
+    if not files or any("/" in name or "\\" in name or "\0" in name for name in files):
         raise DataError(f"{folder / 'state.json'}: '_data_files' must name the files that lie beside it")
     tables = []
     for name in files:
