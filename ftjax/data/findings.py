@@ -107,7 +107,10 @@ def findings_warnings(report: dict[str, Any], noun: str) -> list[str]:
         most = max(report["splits"]["train"]["per_class"].items(), key=lambda item: item[1])
         ratio = {"imbalance_ratio": max(sizes) / min(sizes), "majority": {"class": most[0], "share": most[1] / sum(sizes)}}
     found = warnings_of({**report, **ratio, "splits": splits}, noun)
-    return [line.replace("were skipped", "cannot be used").replace("they were left in", "nothing was changed") for line in found]
+    said = {"were skipped": "cannot be used", "they were left in": "nothing was changed", "near_duplicates in data.json": "the near duplicates"}
+    for before, now in said.items():
+        found = [line.replace(before, now) for line in found]
+    return found
 
 
 def _advice(rows: Rows, hashes: Sequence[bytes | None], members: Members, near: Near | None, exact: dict[str, Any]) -> list[dict[str, Any]]:

@@ -57,6 +57,11 @@ def _split_row(name: str, split: Mapping[str, Any]) -> tuple[Any, ...]:
     return (name, split["rows"], len(counts), min(counts, default="–"), max(counts, default="–"))
 
 
+def _split_cells(name: str, split: Mapping[str, Any]) -> dict[str, str]:
+    cells = (wording.printable(cell) if isinstance(cell, str) else wording.count(cell) for cell in _split_row(name, split))
+    return dict(zip(("name", "rows", "classes", "smallest", "largest"), cells, strict=True))
+
+
 def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Sizes, lengths, columns and encoding, in words."""
     facts: list[tuple[str, Any]] = []
@@ -94,13 +99,19 @@ def _checks(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if near.get("policy") != "off":
         counted += [
-            ("groups that are almost the same", len(near["groups"])),
-            ("of them across splits", near["across"]),
-            ("of them with different labels", near["conflicting"]),
-            *((f"rows of {split} almost the same as one of train", count) for split, count in leaking.items() if split in report["splits"]),
+            ("groups of near duplicates", len(near["groups"])),
+            ("groups of near duplicates across splits", near["across"]),
+            ("groups of near duplicates with different labels", near["conflicting"]),
+            *((f"rows of {split} nearly like one of train", count) for split, count in leaking.items() if split in report["splits"]),
         ]
         counted += [("pictures too small to compare", near["too_small"])] if near["too_small"] else []
     return [(name, wording.count(count)) for name, count in counted]
+
+
+def _one(name: str) -> str:
+    """`"groups of ..."` -> `"group of ..."`."""
+    first, _, rest = name.partition(" ")
+    return f"{first.removesuffix('s')} {rest}"
 
 
 def page(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> str:
@@ -132,11 +143,8 @@ def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -
         "verdict": _verdict(report),
         "warnings": [wording.printable(line) for line in report["warnings"]],
         "facts_shown": [("source", f"{report['source']} ({report['why']})"), *_facts(report)],
-        "checks": _checks(report),
-        "splits": [
-            dict(zip(("name", "rows", "classes", "smallest", "largest"), map(wording.printable, _split_row(name, split)), strict=True))
-            for name, split in report["splits"].items()
-        ],
+        "checks": [(_one(name) if count == "1" else name, count) for name, count in _checks(report)],
+        "splits": [_split_cells(name, split) for name, split in report["splits"].items()],
         "class_figure": figures.class_counts(per_class, report["classes"]),
         "size_figures": _size_figures(report),
         "legend": [(name, colour) for name, colour in figures.SPLITS.items() if name in report["splits"]],
@@ -167,9 +175,9 @@ def _verdict(report: Mapping[str, Any]) -> str:
     exact, leaking = report["duplicates"], mapping(report["near_duplicates"].get("leaking"))
     found = []
     if exact["across"] or any(leaking.values()):
-        found.append("rows of one split are in another")
+        found.append("rows of one split are in another, or almost")
     if exact["conflicting"] or report["near_duplicates"].get("conflicting"):
-        found.append("some rows are there with different labels")
+        found.append("rows that are the same, or almost, have different labels")
     if report["rejected"]:
         found.append("some rows cannot be used")
     if not found:
@@ -181,7 +189,7 @@ def _verdict(report: Mapping[str, Any]) -> str:
 def _size_figures(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Histograms of sizes or lengths."""
     found = []
-    if drawn := mapping(mapping(report.get("sizes")).get("histogram")):
+    if (drawn := mapping(mapping(report.get("sizes")).get("histogram"))) and report["sizes"]["different"] > 1:
         found.append(("Shorter side of the pictures in pixels", text_figures.lengths(drawn["edges"], drawn["counts"], (), None, "pixels")))
     for name, side in mapping(report.get("lengths")).items():
         if drawn := mapping(side.get("histogram")):
