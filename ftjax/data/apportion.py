@@ -57,30 +57,32 @@ def apportion(
         members.setdefault(unit, []).append(row)
     equal = len(set(shares)) == 1
     ranked = sorted(members.values(), key=lambda rows: (-len(rows) if equal else 0, rank(purpose, seed, min(ids[row] for row in rows))))
-    known, label = np.unique(np.asarray(labels), return_inverse=True)
-    counts = [np.bincount(label[rows], minlength=len(known)).astype(np.float64) for rows in ranked]
+    _, label = np.unique(np.asarray(labels), return_inverse=True)
+    counts = [np.unique(label[rows], return_counts=True) for rows in ranked]
     bins = np.empty(len(ids), np.int64)
     for rows, chosen in zip(ranked, _bins(counts, np.asarray(shares, np.float64), keep=not equal)):
         bins[rows] = chosen
     return bins
 
 
-def _bins(counts: Sequence[Float[np.ndarray, " classes"]], shares: Float[np.ndarray, " bins"], keep: bool) -> list[int]:
-    """The bin of each unit, in order; `keep`: bin 0 misses no class."""
-    total = np.sum(counts, axis=0)
-    left = np.sum([count > 0 for count in counts], axis=0)
-    filled = np.zeros((len(shares), len(total)))
+def _bins(counts: Sequence[tuple[np.ndarray, np.ndarray]], shares: Float[np.ndarray, " bins"], keep: bool) -> list[int]:
+    """The bin of each unit, in order, given its classes and how many rows of each it has; `keep`: bin 0 misses no class."""
+    classes = 1 + max(int(here.max()) for here, _ in counts)
+    total, left = np.zeros(classes), np.zeros(classes, np.int64)
+    for here, count in counts:
+        total[here] += count
+        left[here] += 1
+    filled, loads = np.zeros((len(shares), classes)), np.zeros(len(shares))
     chosen: list[int] = []
-    for number, count in enumerate(counts):
-        here = count > 0
-        empty = np.flatnonzero(filled.sum(axis=1) == 0)
+    for number, (here, count) in enumerate(counts):
+        empty = np.flatnonzero(loads == 0)
         allowed = empty if len(empty) >= len(counts) - number else np.arange(len(shares))
-        if keep and (here & (left == 1) & (filled[0] == 0)).any():
+        if keep and ((left[here] == 1) & (filled[0, here] == 0)).any():
             allowed = np.array([0])
-        costs = ((2 * filled[allowed] + count) * (count / total)).sum(axis=1) / shares[allowed]
-        loads = filled[allowed].sum(axis=1) / shares[allowed]
-        best = int(allowed[np.lexsort((allowed, loads, np.round(costs, 9)))[0]])
-        filled[best] += count
-        left -= here
+        costs = ((2 * filled[np.ix_(allowed, here)] + count) * (count / total[here])).sum(axis=1) / shares[allowed]
+        best = int(allowed[np.lexsort((allowed, loads[allowed] / shares[allowed], np.round(costs, 9)))[0]])
+        filled[best, here] += count
+        loads[best] += count.sum()
+        left[here] -= 1
         chosen.append(best)
     return chosen
