@@ -43,7 +43,13 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         view.message(f"source: {config.data.source} ({why})")
         began = time.monotonic()
         findings = _inspect(config, view)
-        report = {"source": config.data.source, "why": why, "path": arguments.path, **findings.report, "seconds": round(time.monotonic() - began, 1)}
+        report: dict[str, Any] = {
+            "source": config.data.source,
+            "why": why,
+            "path": arguments.path,
+            **findings.report,
+            "seconds": round(time.monotonic() - began, 1),
+        }
         for title, columns, rows in data_page.tables(report):
             view.table(title, columns, rows)
         for warning in report["warnings"]:
@@ -58,8 +64,8 @@ def _config(path: str, flags: dict[str, str]) -> tuple[Config, str]:
     source, why = (flags["data.source"], "given") if "data.source" in flags else guess_source(path)
     base = Config()
     data = dataclasses.replace(base.data, path=path, bad_files="skip")
-    base = dataclasses.replace(base, data=data, task=dataclasses.replace(base.task, name=_TASKS.get(source, base.task.name)))
-    return configuration.resolve(None, {"data.source": source, **flags}, base).config, why if why == "given" else f"guessed: {why}"
+    said = {"data.source": source, "task.name": _TASKS.get(source, base.task.name), **flags}
+    return configuration.resolve(None, said, dataclasses.replace(base, data=data)).config, why if why == "given" else f"guessed: {why}"
 
 
 def _inspect(config: Config, view: reporting.Progress) -> Findings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt64
@@ -136,5 +137,6 @@ def _sets(hashes: UInt64[np.ndarray, " runs"], starts: Int[np.ndarray, " starts"
 
 def _jaccard(matrix: sparse.csr_matrix, left: Int[np.ndarray, " pairs"], right: Int[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     sizes = np.diff(matrix.indptr)
-    common = np.asarray(matrix[left].multiply(matrix[right]).sum(axis=1), np.float64).reshape(-1)
+    both: Any = matrix  # the stubs of scipy.sparse do not know rows by an array
+    common = np.asarray(both[left].multiply(both[right]).sum(axis=1), np.float64).reshape(-1)
     return common / (sizes[left] + sizes[right] - common)

@@ -102,7 +102,7 @@ def test_texts_are_inspected_without_a_tokenizer(texts, tmp_path, capsys):
     assert "text (guessed: from its name)" in said
     found = json.loads((tmp_path / "findings.json").read_text())
     assert found["encoding"] == "utf-8"
-    assert found["lengths"]["text"]["words"]["longest"] == 13
+    assert found["lengths"]["text"]["words"]["longest"] == 14
     assert found["rejected"] == [{"file": "test.csv:4", "why": "its text is empty"}]
     assert [(group["ids"], group["across"], group["conflicting"]) for group in found["near_duplicates"]["groups"]] == [
         (["train.csv:2", "test.csv:2"], True, False),

@@ -29,6 +29,6 @@ def without_texts(examples: Examples, file: str | None) -> tuple[Examples, dict[
         return examples, report
     kept = [row for row, name in enumerate(examples.ids) if name not in ids]
     columns = {field.name: getattr(examples, field.name) for field in dataclasses.fields(examples) if field.name in _OF_ROWS}
-    left = {name: [column[row] for row in kept] if column else column for name, column in columns.items()}
+    left: dict[str, Any] = {name: [column[row] for row in kept] if column else column for name, column in columns.items()}
     rejected = tuple(entry for entry in examples.rejected if entry["file"] not in ids)
     return dataclasses.replace(examples, **left, rejected=rejected), report
