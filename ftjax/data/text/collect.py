@@ -115,7 +115,7 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
         kept, together, alike = drop_near(near, kept, contexts, data.near_duplicates)
         return kept, together, (duplicates, alike)
 
-    strata = _strata(_in_contexts(rows, contexts, data, task.name), examples, task.name)
+    strata = _strata(_in_contexts(rows, contexts, data, task.name), examples, task.name, found.mixture)
     members, origins, (duplicates, alike) = divide(strata, _given(examples), cleaned, data, seed, found.mixture)
     check_splits(rows, members)
     about_split, of_split = split_facts(strata, members, data)
@@ -159,6 +159,8 @@ def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
         if task.name != "classification" and value not in (None, "natural"):
             shown = repr(value) if key == "sampling" else value
             raise ConfigError(f"data.{key}={shown}: only classification has one class for each row, {task.name} has not; leave it open")
+    if task.name in _TOGETHER and data.mixture:
+        raise ConfigError(f"data.mixture: {_TOGETHER[task.name]} stay together, which is not looked after across data sets; leave it open")
     if task.name in _TOGETHER and data.split in ("hash", "time") and (task.name, data.split) != ("question_answering", "hash"):
         raise ConfigError(f"data.split={data.split!r}: {_TOGETHER[task.name]} stay together, which it cannot promise; allowed: 'stratified', 'group'")
 
@@ -233,23 +235,25 @@ def _labelled(rows: Rows, examples: Examples, task: str) -> Rows:
     return rows
 
 
-def _strata(rows: Rows, examples: Examples, task: str) -> Rows:
-    """Rows whose class is what a split keeps in proportion."""
+def _strata(rows: Rows, examples: Examples, task: str, mixture: Mixture | None) -> Rows:
+    """Rows whose class is what a split keeps in proportion; only the rows of the first data set, which is split, say what classes there are."""
+    first = [mixture is None or not mixture.set_of(name) for name in examples.ids]
     if task == "regression":
         values = np.array(examples.labels)
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, min(_BINS, max(1, len(values) // _ALONE)) + 1)[1:-1]))
-        return _merged(rows, [f"target {number}" for number in np.searchsorted(edges, values, side="right")], examples)
+        own = values[first]
+        edges = np.unique(np.quantile(own, np.linspace(0, 1, min(_BINS, max(1, len(own) // _ALONE)) + 1)[1:-1]))
+        return _merged(rows, [f"target {number}" for number in np.searchsorted(edges, values, side="right")], examples, first)
     if task == "multi_label":
-        counts = collections.Counter(name for names in examples.labels for name in names)
-        return _merged(rows, [min(names, key=lambda name: counts[name]) if names else "none" for names in examples.labels], examples)
+        counts = collections.Counter(name for names, here in zip(examples.labels, first) if here for name in names)
+        return _merged(rows, [min(names, key=lambda name: counts[name]) if names else "none" for names in examples.labels], examples, first)
     if task == "token_classification":
-        return _merged(rows, ["entities" if set(tags) - {"O"} else "none" for tags in examples.labels], examples)
+        return _merged(rows, ["entities" if set(tags) - {"O"} else "none" for tags in examples.labels], examples, first)
     return rows
 
 
-def _merged(rows: Rows, strata: Sequence[str], examples: Examples) -> Rows:
+def _merged(rows: Rows, strata: Sequence[str], examples: Examples, first: Sequence[bool]) -> Rows:
     """Strata of training rows, the small ones joined to the largest."""
-    counts = collections.Counter(name for name, split in zip(strata, examples.splits) if split == "train")
+    counts = collections.Counter(name for name, split, here in zip(strata, examples.splits, first) if split == "train" and here)
     largest = max(counts, key=lambda name: counts[name], default="all")
     return _relabelled(rows, [name if counts[name] >= _ALONE else largest for name in strata])
 

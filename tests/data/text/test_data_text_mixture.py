@@ -7,7 +7,7 @@ import pytest
 from text_files import collected, jsonl, reviews, write
 
 from ftjax.config import TaskConfig
-from ftjax.errors import DataError
+from ftjax.errors import ConfigError, DataError
 from ftjax.tasks import make_task
 
 
@@ -59,3 +59,23 @@ def test_odds_of_labels_and_tags_are_those_of_what_is_drawn(tmp_path):
     task = make_task(TaskConfig(name="token_classification", imbalance="logit_adjust"), dataset.classes, split=train)
     expected = np.where(counts > 0, counts, 1.0)
     np.testing.assert_allclose(task.log_prior, np.log(expected / expected.sum()))
+
+
+def test_targets_and_labels_of_further_tables_do_not_move_the_first(tmp_path):
+    texts = [
+        f"a {first} {second}"
+        for first in ("good", "bad", "dull", "great", "nice", "cat", "dog")
+        for second in ("plot", "actor", "film", "mat", "place", "cat", "dog")
+    ]
+    first = write(tmp_path / "a.jsonl", jsonl(*({"text": text, "score": row / 10, "labels": ["x"] if row % 3 else ["y"]} for row, text in enumerate(texts))))
+    more = write(tmp_path / "b.jsonl", jsonl(*({"text": f"not {text}", "score": 90.0 + row, "labels": ["y"]} for row, text in enumerate(texts))))
+    for task, label in (("regression", "score"), ("multi_label", "labels")):
+        alone, mixed = (collected(first, task, label=label, text="text", mixture=mixture) for mixture in ((), ((str(more), 1.0),)))
+        assert {split: mixed.splits[split].ids for split in ("validation", "test")} == {split: alone.splits[split].ids for split in ("validation", "test")}
+
+
+def test_pairs_that_share_texts_are_not_mixed(tmp_path):
+    path = write(tmp_path / "a.csv", "query,positive\na cat,a dog\n")
+    with pytest.raises(ConfigError) as error:
+        collected(path, "sentence_embedding", mixture=(("b.csv", 1.0),))
+    assert str(error.value) == "data.mixture: pairs that share a text stay together, which is not looked after across data sets; leave it open"
