@@ -154,6 +154,24 @@ def test_shares_are_kept_within_about_a_row():
     assert [np.bincount(bins[part]).tolist() for part in (slice(0, 100), slice(100, 120))] == [[70, 20, 10], [14, 4, 2]]
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=25), seeds)
+def test_the_trained_bin_misses_no_class_whatever_the_units(table, seed):
+    labels, units = [label for label, _ in table], [unit for _, unit in table]
+    bins = apportion([str(row) for row in range(len(table))], labels, units, (0.34, 0.36, 0.3), seed=seed, purpose="x")
+    assert {label for label, number in zip(labels, bins) if number == 0} == set(labels)
+    assert all(len({int(number) for number, other in zip(bins, units) if other == unit}) == 1 for unit in units)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(2, 4))
+def test_copies_are_in_one_fold(seed, folds):
+    rows = rows_of([12, 12])
+    copies = [b"%d" % (row // 2) for row in range(len(rows))]
+    numbers = fold_of(rows, copies, np.arange(len(rows)), folds, "stratified", seed, "fold")
+    assert (numbers[::2] == numbers[1::2]).all()
+
+
 def test_times_are_read_exactly_and_compared_only_with_their_kind():
     assert read_moment("2024-01-31").order == read_moment("2024-01-31T00:00:00").order
     assert read_moment("2024-01-31T12:00+02:00").order == read_moment("2024-01-31T10:00Z").order
