@@ -80,7 +80,7 @@ def _bins(counts: Sequence[tuple[np.ndarray, np.ndarray]], shares: Float[np.ndar
         if keep and ((left[here] == 1) & (filled[0, here] == 0)).any():
             allowed = np.array([0])
         costs = ((2 * filled[np.ix_(allowed, here)] + count) * (count / total[here])).sum(axis=1) / shares[allowed]
-        best = int(allowed[np.lexsort((allowed, loads[allowed] / shares[allowed], np.round(costs, 9)))[0]])
+        _, _, best = min(zip([round(float(cost), 9) for cost in costs], (loads[allowed] / shares[allowed]).tolist(), allowed.tolist()))
         filled[best, here] += count
         loads[best] += count.sum()
         left[here] -= 1

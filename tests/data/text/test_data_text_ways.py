@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 
-import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -31,7 +30,7 @@ def test_groups_of_a_column_stay_together(tmp_path):
     where = lines(dataset)
     assert sorted(row for rows in where.values() for row in rows) == list(range(1, 41))
     held = {split: {patients[row - 1] for row in rows} for split, rows in where.items()}
-    assert not (held["train"] & held["test"] or held["train"] & held["validation"] or held["validation"] & held["test"])
+    assert sum(map(len, held.values())) == 10
     assert dataset.report["split"] == {"way": "group", "group": "patient", "groups": {split: len(found) for split, found in held.items()}, "torn": {}}
     json.dumps(dataset.report, allow_nan=False)
 
@@ -101,7 +100,7 @@ def test_questions_on_one_context_go_one_way_under_a_hash(tmp_path):
     dataset = collected(path, "question_answering", source="squad", split="hash", max_length=24, stride=4, test_fraction=0.3, validation_fraction=0.3)
     held = [{name.split("#")[0].removesuffix("where").removesuffix("who") for name in part.ids} for part in dataset.splits.values()]
     assert all(held)
-    assert not (held[0] & held[1] or held[0] & held[2] or held[1] & held[2])
+    assert sum(map(len, map(set, held))) == len(contexts)
     with pytest.raises(ConfigError) as error:
         collected(path, "question_answering", source="squad", split="time", time="when")
     assert str(error.value) == "data.split='time': questions on one context stay together, which it cannot promise; allowed: 'stratified', 'group'"
