@@ -76,6 +76,8 @@ def check_range(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 up to, not including, 1")
         if key == "data.folds" and value < 2:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 2 or more")
+        if key in _UP_TO and not 0 <= value <= _UP_TO[key]:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 to {_UP_TO[key]:g}")
         if key in _SHARE and not 0 < value <= 1:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
         if key == "mesh.data" and not (value == -1 or value > 0):

@@ -119,7 +119,8 @@ class Preprocessing:
         Raises:
           DataError: an unknown operation or field.
         """
-        value = {"mixing": None, "views": "one"} | dict(value)
+        older: dict[str, Any] = {"mixing": None, "views": "one"}
+        value = {**older, **value}
         _check_keys(value, ("image", "normalize", "augment", "mixing", "views"), "preprocessing")
         operations = []
         for entry in value["augment"]:

@@ -87,7 +87,7 @@ class Classification:
         if "mix" not in batch:
             return loss, hit
         other_loss, other_hit = self._cross_entropy(logits, jnp.where(counted, batch["label_b"], 0), hyper)
-        share = batch["mix"].astype(logits.dtype)
+        share = jnp.where(counted, batch["mix"], 1).astype(logits.dtype)
         return share * loss + (1 - share) * other_loss, jnp.where(share >= 0.5, hit, other_hit)
 
     def _cross_entropy(self, logits: Float[Array, "batch classes"], label: Array, hyper: Mapping[str, Any]) -> tuple[Array, Array]:

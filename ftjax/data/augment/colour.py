@@ -47,5 +47,5 @@ def turned(images: Images, share: jnp.ndarray) -> Images:
     safe = jnp.where(span > 0, span, 1.0)
     of_red, of_green, of_blue = (green - blue) / safe, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe
     sixths = jnp.where(value == red, of_red, jnp.where(value == green, of_green, of_blue)) + 6.0 * share
-    places = (sixths[..., None] + jnp.asarray((5.0, 3.0, 1.0), images.dtype)) % 6.0
+    places = (sixths[..., None] + jnp.asarray((5.0, 3.0, 1.0), images.dtype).reshape(1, 1, 1, 3)) % 6.0
     return value[..., None] - span[..., None] * jnp.clip(jnp.minimum(places, 4.0 - places), 0.0, 1.0)

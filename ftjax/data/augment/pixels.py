@@ -32,8 +32,8 @@ def posterize(images: Images, bits: int) -> Images:
 
 
 def solarize(images: Images, threshold: float) -> Images:
-    """What is at least `threshold` (0..1), inverted."""
-    return jnp.where(images >= threshold, 1.0 - images, images)
+    """What is at least `threshold` (0..1) to the nearest level, inverted."""
+    return jnp.where(images > threshold - 0.5 / (LEVELS - 1), 1.0 - images, images)
 
 
 def saturation_base(images: Images) -> Images:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ftjax.data.augment import pixels, warp
-from ftjax.data.augment.draws import Images, Keys
+from ftjax.data.augment.draws import Images, Keys, uniform
 from ftjax.errors import ConfigError
 
 OPERATIONS = (
@@ -57,9 +56,10 @@ class RandAugment:
         """Change every image by its own operations."""
         if not self.operations or not self.magnitude:
             return images
-        draw = jax.vmap(lambda key: jax.random.randint(key, (self.operations, 2), 0, jnp.array([len(OPERATIONS), 2])))(keys)
+        draw = uniform(keys, 2 * self.operations, jnp.float32)
         for number in range(self.operations):
-            images = applied(images, draw[:, number, 0], 2 * draw[:, number, 1] - 1, self.magnitude / STRONGEST)
+            chosen = jnp.floor(draw[:, 2 * number] * len(OPERATIONS)).astype(jnp.int32)
+            images = applied(images, chosen, jnp.where(draw[:, 2 * number + 1] < 0.5, -1, 1), self.magnitude / STRONGEST)
         return images
 
 
@@ -82,7 +82,7 @@ def applied(images: Images, chosen: Int[Array, " batch"], sign: Int[Array, " bat
     factor = (1.0 + 0.9 * strength * sign).astype(images.dtype).reshape(-1, 1, 1, 1)
     base = jnp.where(of("saturation"), pixels.saturation_base(images), jnp.where(of("contrast"), pixels.contrast_base(images), 0.0))
     base = jnp.where(of("sharpness"), pixels.sharpness_base(images), base)
-    changed = jnp.where(placed, warp.warp(images, _matrices(chosen, sign.astype(images.dtype) * strength, images.shape[1:3]), _FILL), images)
+    changed = jnp.where(placed, warp.warp(images, _matrices(chosen, sign.astype(images.dtype) * strength, (images.shape[1], images.shape[2])), _FILL), images)
     changed = jnp.where(of("saturation", "contrast", "brightness", "sharpness"), pixels.enhanced(images, base, factor), changed)
     changed = jnp.where(of("autocontrast"), pixels.autocontrast(images), changed)
     changed = jnp.where(of("equalize"), pixels.equalize(images), changed)

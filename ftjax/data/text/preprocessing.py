@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from ftjax.errors import ConfigError, DataError, did_you_mean
 
 _INPUTS = ("tokens", "mask", "segments")
 _FIELDS = ("max_length", "task", "tokenizer", "columns", "stride")
-_NEWER = {"truncation": "right", "token_dropout": 0.0}
+_NEWER: dict[str, Any] = {"truncation": "right", "token_dropout": 0.0}
 """Fields that older descriptions lack, with what they mean there."""
 
 
@@ -41,8 +41,6 @@ class TextPreprocessing:
     stride: int = 64
     token_dropout: float = 0.0
 
-    views_of_one: ClassVar[int] = 1
-
     def __post_init__(self) -> None:
         if not 0 <= self.token_dropout < 1:
             raise ConfigError(f"augment.token_dropout={self.token_dropout!r} is out of range; allowed: from 0 up to, not including, 1")
@@ -51,6 +49,11 @@ class TextPreprocessing:
                 f"augment.token_dropout={self.token_dropout:g}: {self.tokenizer.where} has neither a mask nor an unknown token to put in the place "
                 "of others; leave it 0"
             )
+
+    @property
+    def views_of_one(self) -> int:
+        """How often a test looks at each text."""
+        return 1
 
     @property
     def is_random(self) -> bool:
@@ -109,7 +112,7 @@ class TextPreprocessing:
           DataError: an unknown or missing field, or another tokenizer.
           WeightsError: there is no tokenizer, or it is damaged.
         """
-        value = _NEWER | dict(value)
+        value = {**_NEWER, **value}
         for key in value:
             if key not in (*_FIELDS, *_NEWER):
                 raise DataError(f"preprocessing: unknown field {key!r}: {did_you_mean(key, (*_FIELDS, *_NEWER))}")
