@@ -55,6 +55,7 @@ def data(run: Run) -> dict[str, Any]:
         "duplicates": [
             (text, len(items), [describe(item) for item in items[:20]]) for kind, text in COPIES.items() if (items := listing(duplicates.get(kind)))
         ],
+        "near": _near(mapping(found.get("near_duplicates"))),
         "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
         "text": texts.tokens(run) if run.of_text else {},
@@ -62,6 +63,18 @@ def data(run: Run) -> dict[str, Any]:
         "thing": "row" if run.of_text else "file",
         "reason": run.notes.get("data.json", ""),
     }
+
+
+def _near(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups that are almost the same, those across splits first; empty where nobody looked for them."""
+    groups = [mapping(group) for group in listing(found.get("groups"))]
+    if "groups" not in found:
+        return {}
+    shown = [
+        f"{', '.join(map(str, listing(group.get('ids'))[:8]))} ({', '.join(dict.fromkeys(map(str, listing(group.get('splits')))))})" for group in groups[:20]
+    ]
+    counts = {name: sum(bool(group.get(name)) for group in groups) for name in ("across", "conflicting")}
+    return {"total": len(groups), "shown": [describe(text) for text in shown], **counts}
 
 
 def _range(per_class: Mapping[str, Any]) -> dict[str, str]:
