@@ -9,6 +9,7 @@ from ftjax.errors import ConfigError
 
 _POSITIVE = [
     "data.labels_per_class",
+    *("data.class_floor", "data.max_per_class", "data.mixture_temperature"),
     "data.max_pixels",
     "data.workers",
     "optimizer.learning_rate",
@@ -29,9 +30,10 @@ _POSITIVE = [
 ]
 _NOT_NEGATIVE = [
     "seed",
-    "data.cache_megabytes",
+    *("data.cache_megabytes", "data.fold", "data.test_fold"),
     "augment.brightness",
     "augment.contrast",
+    *("augment.saturation", "augment.rand_augment", "augment.mixup", "augment.cutmix"),
     "augment.neftune",
     "task.focal_gamma",
     "task.r_drop",
@@ -41,6 +43,7 @@ _NOT_NEGATIVE = [
     "report.thumbnails",
 ]
 _FRACTION = [
+    "augment.token_dropout",
     "data.validation_fraction",
     "data.test_fraction",
     "model.drop_path",
@@ -51,6 +54,9 @@ _FRACTION = [
     "task.label_smoothing",
     "evaluation.confidence",
 ]
+_SHARE = ["augment.crop_min_area", "data.fraction", "data.near_image_similarity", "data.near_text_similarity"]
+_UP_TO = {"augment.hue": 0.5, "augment.rand_magnitude": 10.0, "augment.erasing": 1.0}
+"""Keys from 0 up to, and including, this."""
 
 
 def check_range(key: str, value: Any, where: str) -> Any:
@@ -68,7 +74,11 @@ def check_range(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 0 or greater")
         if key in _FRACTION and not 0 <= value < 1:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 up to, not including, 1")
-        if key == "augment.crop_min_area" and not 0 < value <= 1:
+        if key == "data.folds" and value < 2:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: 2 or more")
+        if key in _UP_TO and not 0 <= value <= _UP_TO[key]:
+            raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: from 0 to {_UP_TO[key]:g}")
+        if key in _SHARE and not 0 < value <= 1:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
         if key == "mesh.data" and not (value == -1 or value > 0):
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: -1 (all that are left) or a number of devices")

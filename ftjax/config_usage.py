@@ -24,21 +24,39 @@ def check_used(config: Config) -> None:
             raise ConfigError(f"{key}={value!r} is set and nothing reads it: {choice} is {chosen(config)!r}; it is read by {allowed}")
 
 
-_OF_IMAGES = ("crop_min_area", "horizontal_flip", "brightness", "contrast")
+_OF_IMAGES = ("crop_min_area", "horizontal_flip", "brightness", "contrast", "saturation", "hue", "rand_augment", "erasing", "mixup", "cutmix")
 _OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
+
+_CUT = ("classification", "multi_label", "regression", "sentence_embedding")
+"""Tasks that read a text as a whole; the others answer for single tokens and need the place where a text was cut."""
+
 _LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
 _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] = (
-    ("data.path", "data.source", lambda config: config.data.source, ("image_folder", "npz", "tfds", *TEXT_SOURCES)),
+    ("data.path", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES[1:], *TEXT_SOURCES)),
     ("data.validation_path", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("data.test_path", "data.source", lambda config: config.data.source, TEXT_SOURCES),
+    ("data.validation_fraction", "data.folds", lambda config: _given(config.data.folds), ("off",)),
+    ("data.test_fraction", "data.test_fold", lambda config: _given(config.data.test_fold), ("off",)),
+    ("data.group", "data.split", lambda config: config.data.split, ("group", "hash")),
+    ("data.torn_groups", "data.group", lambda config: _given(config.data.group), ("on",)),
+    ("data.time", "data.split", lambda config: config.data.split, ("time",)),
+    *((f"data.{key}", "data.folds", lambda config: _given(config.data.folds), ("on",)) for key in ("fold", "test_fold")),
+    ("data.mixture", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES[1:], *TEXT_SOURCES)),
+    ("data.mixture_temperature", "data.mixture", lambda config: "on" if config.data.mixture else "off", ("on",)),
+    ("data.class_floor", "data.fraction", lambda config: _given(config.data.fraction), ("on",)),
+    ("data.near_image_similarity", "data.near_duplicates", lambda config: _near(config), ("report of pictures", "drop of pictures")),
+    ("data.near_text_similarity", "data.near_duplicates", lambda config: _near(config), ("report of texts", "drop of texts")),
     ("data.max_pixels", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     ("data.cache_megabytes", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     *((f"augment.{key}", "data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES),
-    ("augment.neftune", "data.source", lambda config: config.data.source, TEXT_SOURCES),
-    *((f"text.{key}", "data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("encoding", "max_length", "buckets")),
+    ("augment.rand_magnitude", "augment.rand_augment", lambda config: "on" if config.augment.rand_augment else "off", ("on",)),
+    *((f"augment.{key}", "data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("neftune", "token_dropout")),
+    ("evaluation.views", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    *((f"text.{key}", "data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("encoding", "max_length", "buckets", "lowercase")),
     *((f"text.{key}", "data.source", lambda config: config.data.source, ("table",)) for key in _OF_TABLES),
     ("text.label_separator", "task.name", lambda config: config.task.name, ("multi_label",)),
+    ("text.truncation", "task.name", lambda config: config.task.name if config.data.source in TEXT_SOURCES else config.data.source, _CUT),
     ("text.stride", "task.name", lambda config: config.task.name, ("question_answering",)),
     ("model.pool", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("model.image_size", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
@@ -70,9 +88,19 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
 _DECAYED = ("layer_decay", "discriminative")
 
 
+def _near(config: Config) -> str:
+    """What is done with near duplicates of what."""
+    kind = "texts" if config.data.source in TEXT_SOURCES else "pictures"
+    return "off" if config.data.near_duplicates == "off" else f"{config.data.near_duplicates} of {kind}"
+
+
 def _direction(config: Config) -> str:
     """The direction whose first moment is in question: a schedule-free run has the average in its place, weighed by beta1."""
     return "schedule_free" if config.optimizer.schedule_free else config.optimizer.name
+
+
+def _given(value: object) -> str:
+    return "off" if value is None else "on"
 
 
 def _on(config: Config, value: float | None, methods: tuple[str, ...]) -> str:

@@ -17,6 +17,7 @@ from ftjax.errors import ConfigError, FtjaxError, TrainingFailed, did_you_mean
 COMMANDS = {
     "train": "fine-tune, evaluate, export and report (the default)",
     "check": "dry run: configuration, data, weights, coefficients, memory, FLOPs and time, without training",
+    "data": "inspect a data set without a model, or convert it",
     "evaluate": "measure a finished run on one of its splits, or on other data",
     "export": "write a finished run's model as a directory that transformers loads",
     "predict": "label new images with a finished run",

@@ -60,6 +60,10 @@ class Trained(NamedTuple):
 class Grey:
     """The preprocessing of one grey channel: uint8 `[batch 8 8]` to three equal channels in -1..1."""
 
+    def training_batch(self, batch: Mapping[str, Array], key: Array) -> Mapping[str, Array]:
+        """The batch as it is."""
+        return batch
+
     def training_inputs(self, batch: Mapping[str, Array], key: Array, dtype: Any = jnp.float32) -> Array:
         """No augmentation."""
         return self.evaluate(batch["image"]).astype(dtype)

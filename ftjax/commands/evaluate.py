@@ -55,7 +55,7 @@ def _data(workdir: Path, flags: dict[str, str], predictor: Predictor) -> tuple[d
         raise ConfigError(f"{workdir} has no config.json, so its data are not known; evaluate needs the run directory, not a copy of its model")
     trained = configuration.from_mapping(files.read_json(workdir / "config.json")["config"], "config.json")
     # Sampling was for training, and so were the run's own validation and test files; what is measured is what the flags name.
-    opened = {"data.labels_per_class": "none", "data.validation_path": "none", "data.test_path": "none"} if _elsewhere(flags) else {}
+    opened = {"data.labels_per_class": "none", "data.drop": "none", "data.validation_path": "none", "data.test_path": "none"} if _elsewhere(flags) else {}
     config = configuration.resolve(None, opened | _columns(predictor, flags) | dict(flags), trained).config if flags else trained
     dataset = _collect(config, predictor)
     stored = files.read_json(workdir / "data.json")["fingerprint"]

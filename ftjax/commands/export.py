@@ -36,13 +36,17 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     output: Path = arguments.output
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output {output} is there already; allowed: an empty or a new directory")
-    export(arguments.workdir, output)
+    for warning in export(arguments.workdir, output):
+        sys.stderr.write(f"warning: {warning}\n")
     sys.stdout.write(f"{output}\n")
     return 0
 
 
-def export(workdir: Path, output: Path) -> None:
+def export(workdir: Path, output: Path) -> tuple[str, ...]:
     """Write the model of a finished run to a Hugging Face directory and read it back.
+
+    Returns:
+      What transformers will do otherwise than the run did.
 
     Raises:
       DataError: there is no finished run.
@@ -59,6 +63,14 @@ def export(workdir: Path, output: Path) -> None:
     tokenizer, longest = _tokenizer(folder, model, description)
     weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest)
     _read_back(output, flat, model, held)
+    return _left_behind(description["preprocessing"])
+
+
+def _left_behind(preprocessing: dict[str, Any]) -> tuple[str, ...]:
+    """Parts of the preprocessing that transformers has no place for; those that are absent are of older runs, which had only what it has."""
+    views, truncation = preprocessing.get("views", "one"), preprocessing.get("truncation", "right")
+    found = [f"the run answered by evaluation.views={views!r}; transformers sees every picture once, so its answers differ"] if views != "one" else []
+    return (*found, *([f"the run cut long texts by text.truncation={truncation!r}; transformers cuts their end"] if truncation != "right" else []))
 
 
 def _in_units(flat: dict[str, np.ndarray], description: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
+import json
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import ftjax
 from ftjax import configuration, evaluation, files
 from ftjax.commands.shown import example
 from ftjax.config import Config
+from ftjax.data.report import left_out
 from ftjax.errors import CheckpointError, ConfigError, DataError, WeightsError
 from ftjax.evaluation import Records
 from ftjax.training.after import Chosen
@@ -135,7 +137,7 @@ class Workdir:
             yield
 
     def write_plan(self, plan: Plan, asked: Config) -> None:
-        """config.json, data.json, load.json and coefficients.json, before step 1; request.json is the configuration before the recipe filled it.
+        """config.json, data.json, rejected.jsonl, load.json and coefficients.json, before step 1; request.json is what was asked, before the recipe filled it.
 
         Raises:
           FtjaxError: there are checkpoints of other data, weights or values here.
@@ -144,6 +146,8 @@ class Workdir:
         files.write_json(self.folder / "request.json", configuration.to_mapping(asked))
         files.write_json(self.folder / "config.json", plan.resolved.to_json())
         files.write_json(self.folder / "data.json", plan.dataset.report)
+        rejected = left_out(plan.dataset.report, plan.config.data.bad_files)
+        files.write_text(self.folder / "rejected.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected))
         phases = [stage.phase.to_json(plan.table) for stage in plan.stages]
         files.write_json(self.folder / "coefficients.json", plan.table.to_json() | {"phases": phases})
         if plan.load is not None:

@@ -3,23 +3,29 @@
 Pixels travel as uint8, texts as tokens; only `transforms` runs inside the compiled step.
 """
 
+from ftjax.data.augment import (
+    Augmentation,
+    Brightness,
+    Contrast,
+    HorizontalFlip,
+    Hue,
+    Mixing,
+    RandAugment,
+    RandomErasing,
+    RandomResizedCrop,
+    Saturation,
+    augmentations,
+    mixing,
+)
 from ftjax.data.collect import collect
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.load import batch_at, batches_of_every_shape, eval_batches, steps_per_epoch, train_batches
 from ftjax.data.predict import read_images
+from ftjax.data.sample import draw_by_class
 from ftjax.data.text import TOKENIZER, TextPreprocessing, check_vocabulary, collect_text, open_tokenizer, read_texts, texts_split
-from ftjax.data.transforms import (
-    Augmentation,
-    Brightness,
-    Contrast,
-    HorizontalFlip,
-    Normalize,
-    Preprocessing,
-    RandomResizedCrop,
-    augmentations,
-)
+from ftjax.data.transforms import Normalize, Preprocessing
 
 __all__ = [
     "SPLITS",
@@ -31,12 +37,17 @@ __all__ = [
     "Contrast",
     "Dataset",
     "HorizontalFlip",
+    "Hue",
     "ImageFormat",
     "InMemory",
+    "Mixing",
     "Normalize",
     "Preprocessing",
     "Progress",
+    "RandAugment",
+    "RandomErasing",
     "RandomResizedCrop",
+    "Saturation",
     "Split",
     "TextPreprocessing",
     "augmentations",
@@ -45,8 +56,10 @@ __all__ = [
     "check_vocabulary",
     "collect",
     "collect_text",
+    "draw_by_class",
     "eval_batches",
     "image_split",
+    "mixing",
     "open_tokenizer",
     "read_held_out",
     "read_images",

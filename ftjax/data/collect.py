@@ -9,13 +9,17 @@ import numpy as np
 from ftjax.config import DataConfig
 from ftjax.data.clean import clean
 from ftjax.data.dataset import SPLITS, Dataset, Members, Progress, Rows, Split, image_split
+from ftjax.data.divide import Cleaned, divide, split_facts, with_picture_groups
+from ftjax.data.drop import without
 from ftjax.data.image_format import ImageFormat
+from ftjax.data.mixture import draw_sets, mixed_rows
+from ftjax.data.near import describe, drop_near
+from ftjax.data.near_images import find_images
 from ftjax.data.order import fingerprint
 from ftjax.data.reading import Inspection, images_of, inspect
 from ftjax.data.report import balance, per_class, warnings_of
-from ftjax.data.sample import sample
+from ftjax.data.sample import draw_by_class, sample
 from ftjax.data.sources import read_source
-from ftjax.data.split import complete_splits
 from ftjax.data.validate import check_rejected, check_rows, check_settings, check_splits
 
 
@@ -33,23 +37,37 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
       DataError: the data cannot be used; the message says what, where and what would do.
     """
     check_settings(config)
-    rows = read_source(config)
+    rows, mixture = mixed_rows(read_source(config), config, read_source)
+    rows, left_out = without(rows, config.drop)
+    rows = with_picture_groups(rows, config, mixture)
     check_rows(rows)
-    inspection = inspect(rows, image, max_pixels=config.max_pixels, cache_megabytes=config.cache_megabytes, workers=config.workers, progress=progress)
+    reading: dict[str, Any] = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers, "progress": progress}
+    inspection = inspect(rows, image, **reading, near=config.near_duplicates != "off")
     check_rejected(rows, inspection, config.bad_files)
-    members, duplicates = clean(rows, inspection.hashes, _given(rows, inspection), config.duplicates)
-    members, origins = complete_splits(rows, inspection.hashes, members, config, seed)
+    near = None if inspection.signatures is None else find_images(inspection.signatures, inspection.hashes, config.near_image_similarity)
+
+    def cleaned(members: Members) -> Cleaned:
+        kept, duplicates = clean(rows, inspection.hashes, members, config.duplicates)
+        kept, together, alike = drop_near(near, kept, inspection.hashes, config.near_duplicates)
+        return kept, together, (duplicates, alike)
+
+    members, origins, (duplicates, alike) = divide(rows, _given(rows, inspection), cleaned, config, seed, mixture)
     check_splits(rows, members)
-    members, sampling = sample(rows, members, config.labels_per_class, seed)
+    about_split, warnings = split_facts(rows, members, config)
+    members, sampling = sample(rows, members, config, seed)
     splits = {name: _split(rows, inspection, members[name], image, config.max_pixels) for name in SPLITS}
     report = {
         **_facts(config, rows, inspection, image, seed),
         "splits": {name: {"rows": len(members[name]), "per_class": per_class(rows, members[name]), "origin": origins[name]} for name in SPLITS},
         "duplicates": duplicates,
+        "near_duplicates": describe(near, rows, members, [rows.classes[label] for label in rows.labels], config.near_duplicates, alike),
+        "drop": left_out,
         "sampling": sampling,
+        **about_split,
         **balance(rows, members["train"]),
     }
-    return Dataset(splits, rows.classes, {**report, "warnings": warnings_of(report)})
+    dataset = Dataset(splits, rows.classes, {**report, "warnings": [*warnings_of(report), *warnings]})
+    return draw_sets(draw_by_class(dataset, config.sampling), mixture)
 
 
 def _given(rows: Rows, inspection: Inspection) -> Members:
@@ -67,7 +85,7 @@ def _facts(config: DataConfig, rows: Rows, inspection: Inspection, image: ImageF
     content = ((rows.ids[row], rows.classes[rows.labels[row]], inspection.hashes[row] or b"") for row in inspection.good())
     return {
         "source": f"{config.source}: {rows.where}" if rows.where != config.source else config.source,
-        "details": dict(rows.details),
+        "details": {**rows.details, **({"schema": dict(rows.schema)} if rows.schema else {})},
         "seed": seed,
         "fingerprint": fingerprint(content),
         "classes": list(rows.classes),

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
 
+from ftjax.data.moments import Moment
+
 Batch = dict[str, np.ndarray]
 """The fields of a split (`image` uint8 `[batch h w 3]`, or `tokens`, `mask` and `segments` `[batch length]`), `label`, `weight` float32 (0 marks padding)
 and `id` int32 (row in the split; -1 marks padding)."""
@@ -89,12 +91,22 @@ class Rows:
     read: Callable[[int], bytes | np.ndarray]
     ignored: tuple[Mapping[str, str], ...] = ()
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schema: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What a row has, and of which type: name -> type, as data.json shows it."""
     noun: str = "images"
     """What the rows are called in messages."""
+    groups: tuple[str, ...] | None = None
+    """What each row has in common with those that it may not be separated from (`data.group`)."""
+    moments: tuple[Moment, ...] | None = None
+    """When each row is from (`data.time`)."""
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.ids)
+
+    def key(self, row: int) -> str:
+        """What decides where a row goes: its group, or its id where there are no groups."""
+        return self.ids[row] if self.groups is None else self.groups[row]
 
 
 Members = dict[str, np.ndarray]

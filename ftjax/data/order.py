@@ -21,6 +21,11 @@ def rank(purpose: str, seed: int, name: str) -> tuple[bytes, str]:
     return hashlib.blake2b(text, digest_size=16).digest(), name
 
 
+def uniform(purpose: str, seed: int, name: str) -> float:
+    """A number in [0, 1) from the first 53 bits of `rank`, as if drawn at random for this name."""
+    return (int.from_bytes(rank(purpose, seed, name)[0][:8], "big") >> 11) * 2.0**-53
+
+
 def pixel_hash(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
     """BLAKE2b (128 bits) of the shape and the decoded pixels: equal for exact copies, whatever file they came in."""
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)

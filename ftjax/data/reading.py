@@ -15,6 +15,7 @@ from jaxtyping import Int, UInt8
 from ftjax.data.dataset import InMemory, Progress, Rows
 from ftjax.data.decode import decode
 from ftjax.data.image_format import ImageFormat
+from ftjax.data.near_images import Signatures
 from ftjax.data.order import pixel_hash
 from ftjax.data.parallel import Stalled, completed
 from ftjax.errors import DataError
@@ -32,6 +33,10 @@ class Inspection:
     conversions: Mapping[str, int]
     pixels: UInt8[np.ndarray, "rows h w 3"] | None
     """All images in the model's format, or None where they do not fit into the cache."""
+    signatures: Signatures | None = None
+    """What finding near duplicates needs, where they are wanted."""
+    sizes: Int[np.ndarray, "rows 2"] | None = None
+    """Height and width of each image as it lies in its file."""
 
     def good(self) -> Int[np.ndarray, " good"]:
         """The rows that can be read."""
@@ -81,8 +86,9 @@ def inspect(
     workers: int,
     progress: Progress | None = None,
     patience: float = PATIENCE,
+    near: bool = False,
 ) -> Inspection:
-    """Decode every row once, in parallel. Unreadable rows are collected, not raised.
+    """Decode every row once, in parallel. Unreadable rows are collected, not raised; `near` asks for signatures.
 
     Raises:
       DataError: a file does not answer.
@@ -92,6 +98,8 @@ def inspect(
     hashes: list[bytes | None] = [None] * len(source)
     rejected: dict[int, str] = {}
     conversions: collections.Counter[str] = collections.Counter()
+    signatures = Signatures.empty(len(source)) if near else None
+    sizes = np.zeros((len(source), 2), np.int32)
 
     def read(row: int) -> tuple[str, ...] | str:
         """What was converted, or why the row cannot be read."""
@@ -101,6 +109,9 @@ def inspect(
             return str(error)
         if pixels is not None:
             pixels[row] = image.fit(decoded)
+        if signatures is not None:
+            signatures.put(row, decoded)
+        sizes[row] = decoded.shape[:2]
         hashes[row] = pixel_hash(decoded)
         return notes
 
@@ -114,7 +125,7 @@ def inspect(
                 progress(done, len(source))
     except Stalled as stalled:
         raise _stalled(source, stalled.items, stalled.seconds) from None
-    return Inspection(tuple(hashes), dict(sorted(rejected.items())), dict(sorted(conversions.items())), pixels)
+    return Inspection(tuple(hashes), dict(sorted(rejected.items())), dict(sorted(conversions.items())), pixels, signatures, sizes)
 
 
 def images_of(source: Rows, inspection: Inspection, rows: Int[np.ndarray, " rows"], image: ImageFormat, max_pixels: int) -> InMemory | OnDemand:

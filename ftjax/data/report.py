@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ftjax.data.dataset import Rows
+from ftjax.data.near import warnings_of_near
 
 _IMBALANCED = 10.0
 
@@ -42,6 +43,7 @@ def warnings_of(report: dict[str, Any], noun: str = "images") -> list[str]:
     if duplicates["conflicting"]:
         done = "those in train were dropped" if duplicates["policy"] == "drop" else "they were left in"
         found.append(f"{len(duplicates['conflicting'])} {noun} are there with different labels; {done}")
+    found += warnings_of_near(report["near_duplicates"], noun) if "near_duplicates" in report else []
     if report["rejected"]:
         found.append(f"{len(report['rejected'])} unreadable {noun} were skipped")
     if report["ignored"]:
@@ -56,3 +58,32 @@ def warnings_of(report: dict[str, Any], noun: str = "images") -> list[str]:
         wanted = report["sampling"]["labels_per_class"]
         found.append(f"fewer than {wanted} training examples (all were kept) of {', '.join(map(repr, report['sampling']['short']))}")
     return found
+
+
+def left_out(report: dict[str, Any], bad_files: str = "skip") -> list[dict[str, Any]]:
+    """rejected.jsonl: one object for each row or file that is not in any split, with the reason and the setting that decided it.
+
+    Args:
+      report: data.json.
+      bad_files: `data.bad_files`.
+    """
+    rows = [(entry["file"], entry["why"], f"data.bad_files={bad_files}") for entry in report["rejected"]]
+    rows += [(entry["file"], entry["why"], "not of this data set") for entry in report["ignored"]]
+    rows += [(name, f"named in {report['drop']['file']}", "data.drop") for name in report.get("drop", {}).get("ids", ())]
+    exact, near = report["duplicates"], report.get("near_duplicates", {})
+    rows += [(name, _reason(name, [*exact["across"], *exact["conflicting"]], "an exact copy"), "data.duplicates=drop") for name in exact["dropped"]]
+    rows += [(name, _reason(name, near["groups"], "almost the same"), "data.near_duplicates=drop") for name in near.get("dropped", ())]
+    return [{"id": name, "row": _line(name), "why": why, "policy": policy} for name, why, policy in rows]
+
+
+def _reason(name: str, groups: list[dict[str, Any]], what: str) -> str:
+    """Like which other rows it is."""
+    group = next((entry for entry in groups if name in entry["ids"]), {"ids": [], "splits": []})
+    others = [f"{other} ({split})" for other, split in zip(group["ids"], group["splits"]) if other != name]
+    return f"{what}: {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}"
+
+
+def _line(name: str) -> int | None:
+    """The line of `file:line`."""
+    _, _, line = name.rpartition(":")
+    return int(line) if line.isdecimal() else None

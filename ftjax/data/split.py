@@ -1,6 +1,7 @@
-"""Makes the splits that the data do not bring: stratified by class, decided by a hash of each example's id and the seed.
+"""Makes the splits that the data do not bring: by class, by a hash of each id alone, in whole groups, or by time.
 
-The order of files does not matter, exact copies stay on one side, and every class keeps examples on both.
+Everything is decided by ids and the seed, so the order of files does not matter. By class, exact copies stay on one side and every class
+keeps examples on both.
 """
 
 from __future__ import annotations
@@ -13,42 +14,86 @@ from jaxtyping import Bool, Int
 
 from ftjax.config import DataConfig
 from ftjax.data.dataset import Members, Rows
-from ftjax.data.order import rank
+from ftjax.data.folds import check_folds, folded, grouped
+from ftjax.data.moments import Moment, newest
+from ftjax.data.order import rank, uniform
 from ftjax.errors import DataError
 
 
 def complete_splits(rows: Rows, hashes: Sequence[bytes | None], members: Members, config: DataConfig, seed: int) -> tuple[Members, dict[str, str]]:
-    """Split test and then validation off the training rows where the data bring none.
+    """Split test and then validation off the training rows where the data bring none, in the way of `config.split`.
 
-    Test gets `test_fraction` of the rows that are there, validation `validation_fraction` of what then remains for training.
+    Test gets `test_fraction` of the rows that are there, validation `validation_fraction` of what then remains for training, or with `config.folds` one
+    fold of it.
+
+    Args:
+      rows: all of them; `groups` and `moments` where the way of splitting looks at them.
+      hashes: equal values mark exact copies; "stratified" and "group" keep them together.
+      members: rows by the split that the data name.
+      config: how to split.
+      seed: of the run.
 
     Returns:
       All three splits, and where each comes from, in words.
 
     Raises:
-      DataError: a class has too few different images.
+      DataError: a class has too few different images, or there are too few groups, moments or rows; folds where the data bring the split already.
     """
-    fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
-    missing = [split for split in fractions if split not in rows.splits]
-    origins = dict.fromkeys(("train", *fractions), "given by the data")
+    missing = [split for split in ("test", "validation") if split not in rows.splits]
+    origins = dict.fromkeys(("train", "test", "validation"), "given by the data")
     members = dict(members)
-    for position, split in enumerate(missing):
-        pool = members["train"]
-        taken = take(
-            [rows.ids[row] for row in pool],
-            [rows.classes[rows.labels[row]] for row in pool],
-            [hashes[row] for row in pool],
-            fractions[split],
-            seed=seed,
-            purpose=split,
-            leave=len(missing) - position,
-            noun=rows.noun,
-        )
-        members[split], members["train"] = pool[taken], pool[~taken]
-        origins[split] = f"{fractions[split]:.1%} of the training rows, by class and a hash of the id"
     if missing:
         origins["train"] = "what remains of the data's training rows"
+    if config.folds is not None:
+        check_folds(rows, config, missing)
+    make = [split for split in missing if config.folds is None or (split == "test" and config.test_fold is None)]
+    for split in make:
+        origins[split] = f"{getattr(config, f'{split}_fraction'):.1%} of the training rows, {WAYS[config.split]}"
+    if config.split == "group" and make:
+        members |= grouped(rows, hashes, members["train"], _shares(config, make), seed)
+        make = []
+    for position, split in enumerate(make):
+        pool = members["train"]
+        taken = _taken(rows, hashes, pool, config, seed, split, config.folds or len(make) - position)
+        members[split], members["train"] = pool[taken], pool[~taken]
+    if config.folds is not None:
+        members, found = folded(rows, hashes, members, config, seed)
+        origins |= found
     return members, origins
+
+
+def _shares(config: DataConfig, splits: Sequence[str]) -> dict[str, float]:
+    """Share of all rows that each split gets."""
+    shares = {split: getattr(config, f"{split}_fraction") for split in splits}
+    return shares if len(shares) < 2 else {**shares, "validation": shares["validation"] * (1 - shares["test"])}
+
+
+WAYS = {
+    "stratified": "by class and a hash of the id",
+    "hash": "by a hash of the id alone",
+    "group": "whole groups, by class and a hash of their ids",
+    "time": "the newest",
+}
+"""How rows are chosen, in words."""
+
+
+def _taken(
+    rows: Rows, hashes: Sequence[bytes | None], pool: Int[np.ndarray, " rows"], config: DataConfig, seed: int, split: str, leave: int
+) -> Bool[np.ndarray, " rows"]:
+    """Which rows of the pool go to a new split."""
+    ids, fraction = [rows.ids[row] for row in pool], getattr(config, f"{split}_fraction")
+    if config.split == "hash":
+        return np.array([uniform(split, seed, rows.key(row)) < fraction for row in pool], bool)
+    if config.split == "time":
+        return newest(ids, [_moment(rows, row) for row in pool], fraction, purpose=split, leave=leave)
+    classes = [rows.classes[rows.labels[row]] for row in pool]
+    return take(ids, classes, [hashes[row] for row in pool], fraction, seed=seed, purpose=split, leave=leave, noun=rows.noun)
+
+
+def _moment(rows: Rows, row: int) -> Moment:
+    if rows.moments is None:
+        raise ValueError("data.split='time' needs the moments of the rows")
+    return rows.moments[row]
 
 
 def take(

@@ -6,10 +6,12 @@ import numpy as np
 
 from ftjax.config import DataConfig
 from ftjax.data.dataset import SPLITS, Members, Rows
+from ftjax.data.mixture import check_mixture
 from ftjax.data.reading import Inspection
+from ftjax.data.split_settings import check_split_settings
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
-_CHOICES = {"bad_files": ("error", "skip"), "duplicates": ("report", "drop", "error")}
+_CHOICES = {"bad_files": ("error", "skip"), "duplicates": ("report", "drop", "error"), "near_duplicates": ("off", "report", "drop")}
 _LOWEST = {"max_pixels": 1, "cache_megabytes": 0, "workers": 0}
 
 
@@ -22,6 +24,8 @@ def check_settings(config: DataConfig) -> None:
     for name in ("validation_fraction", "test_fraction"):
         if not 0.0 < getattr(config, name) < 1.0:
             raise ConfigError(f"data.{name}={getattr(config, name)}: allowed is above 0 and below 1 (every run is validated and tested)")
+    check_split_settings(config)
+    check_mixture(config)
     for name, lowest in _LOWEST.items():
         if getattr(config, name) < lowest:
             raise ConfigError(f"data.{name}={getattr(config, name)}: allowed is {lowest} or more")

@@ -55,6 +55,11 @@ def _policy(script: str) -> str:
 
 def page(run: Run) -> str:
     """The whole page; the same run gives the same bytes."""
+    return fill("report.html.j2", **{name: _build(build, run) for name, build in SECTIONS.items()})
+
+
+def fill(template: str, **values: Any) -> str:
+    """A page of templates/ with these values, and the style and script of all pages."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -62,8 +67,7 @@ def page(run: Run) -> str:
     )
     environment.filters |= {"percent": wording.percent, "count": wording.count}
     script = _asset("report.js")
-    values = {name: _build(build, run) for name, build in SECTIONS.items()}
-    return environment.get_template("report.html.j2").render(style=_asset("report.css"), script=script, policy=_policy(str(script)), **values)
+    return environment.get_template(template).render(style=_asset("report.css"), script=script, policy=_policy(str(script)), **values)
 
 
 def render(workdir: str | Path) -> Path:

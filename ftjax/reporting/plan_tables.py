@@ -55,6 +55,7 @@ def data(run: Run) -> dict[str, Any]:
         "duplicates": [
             (text, len(items), [describe(item) for item in items[:20]]) for kind, text in COPIES.items() if (items := listing(duplicates.get(kind)))
         ],
+        "near": _near(mapping(found.get("near_duplicates"))),
         "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
         "text": texts.tokens(run) if run.of_text else {},
@@ -62,6 +63,18 @@ def data(run: Run) -> dict[str, Any]:
         "thing": "row" if run.of_text else "file",
         "reason": run.notes.get("data.json", ""),
     }
+
+
+def _near(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups that are almost the same, those across splits first; empty where nobody looked for them."""
+    groups = [mapping(group) for group in listing(found.get("groups"))]
+    if "groups" not in found:
+        return {}
+    shown = [
+        f"{', '.join(map(str, listing(group.get('ids'))[:8]))} ({', '.join(dict.fromkeys(map(str, listing(group.get('splits')))))})" for group in groups[:20]
+    ]
+    counts = {name: sum(bool(group.get(name)) for group in groups) for name in ("across", "conflicting")}
+    return {"total": len(groups), "shown": [describe(text) for text in shown], **counts}
 
 
 def _range(per_class: Mapping[str, Any]) -> dict[str, str]:
@@ -82,13 +95,34 @@ def _data_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Encoding", found.get("encoding")),
         ("Delimiter", repr(found["delimiter"]) if isinstance(found.get("delimiter"), str) else None),
         ("Image size", wording.shape(found.get("image_size")) if found.get("image_size") else None),
-        ("Sampling", found.get("sampling") if mapping(found.get("sampling")).get("labels_per_class") is not None else None),
+        ("Split", _split(mapping(found.get("split")))),
+        ("Sampling", _sampling(mapping(found.get("sampling")))),
+        ("Mixture", "; ".join(_drawn(mapping(entry)) for entry in listing(mapping(found.get("mixture")).get("sets")))),
         ("Imbalance", f"the largest training class has {ratio:.2g} times the rows of the smallest" if wording.is_finite(ratio) else None),
         ("Conversions", found.get("conversions")),
         ("Copies", dropped),
         ("Fingerprint", found.get("fingerprint")),
     ]
     return [(label, describe(value)) for label, value in facts if value not in (None, {}, [], "")]
+
+
+def _split(split: Mapping[str, Any]) -> dict[str, Any]:
+    """How rows were split, with the number of groups that are torn."""
+    torn = mapping(split.get("torn"))
+    found = {**split, "torn": f"{len(torn)} groups" if torn else None}
+    return {name: value for name, value in found.items() if value not in (None, {}, [])}
+
+
+def _sampling(sampling: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was asked for and how many rows stayed; the shares of many classes are for data.json."""
+    asked = any(sampling.get(name) is not None for name in ("labels_per_class", "fraction", "max_per_class", "drawn"))
+    return {name: value for name, value in sampling.items() if name != "shares" and value not in (None, {}, [])} if asked else None
+
+
+def _drawn(entry: Mapping[str, Any]) -> str:
+    """A data set of a mixture: how much of the rows it is, and of what is drawn."""
+    before, drawn = (f"{share:.1%}" if wording.is_finite(share := entry.get(name)) else "?" for name in ("share_before", "share_drawn"))
+    return f"{wording.printable(str(entry.get('name')))} ({before} of the rows, {drawn} of the draws)"
 
 
 def coefficients(run: Run) -> dict[str, Any]:

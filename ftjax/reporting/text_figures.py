@@ -22,14 +22,15 @@ FAR = 1.5
 """Times the longest text from which on the cut is left out."""
 
 
-def lengths(edges: Sequence[float], counts: Mapping[str, Sequence[float]], buckets: Sequence[float], max_length: Any) -> Markup:
-    """How long the texts are: the share of a split's rows by tokens, with a line for each bucket and one where longer texts are cut.
+def lengths(edges: Sequence[float], counts: Mapping[str, Sequence[float]], buckets: Sequence[float], max_length: Any, unit: str = "tokens") -> Markup:
+    """How long the texts are: the share of a split's rows by tokens (or pixels, ...), with a line for each bucket and one where longer texts are cut.
 
     Args:
       edges: of the bins, in tokens, one more than counts.
       counts: split -> rows of each bin.
       buckets: lengths that batches are padded to.
       max_length: tokens that are read, or None; a cut far beyond the longest text is not drawn, as it would squeeze the rest.
+      unit: of the edges.
     """
     shares = {split: np.asarray(counts[split], float) for split in SPLITS if len(counts.get(split, ())) == len(edges) - 1}
     shares = {split: rows / rows.sum() for split, rows in shares.items() if rows.sum() > 0}
@@ -43,14 +44,14 @@ def lengths(edges: Sequence[float], counts: Mapping[str, Sequence[float]], bucke
         drawn.append(tag("line", x1=x.start, x2=x.stop, y1=y(value), y2=y(value), class_="grid"))
         drawn.append(tag("text", wording.percent(value, 0 if y.high > 0.03 else 1), x=x.start - 7, y=y(value) + 4, class_="tick", text_anchor="end"))
     for place, (split, rows) in enumerate(shares.items()):
-        drawn += _length_bars(split, rows, edges, place, len(shares), (x, y))
+        drawn += _length_bars(split, rows, edges, place, len(shares), (x, y), unit)
     drawn += [tag("text", wording.count(value), x=x(value), y=y.start + 17, class_="tick", text_anchor="middle") for value in x.ticks(5)]
     drawn.append(tag("line", x1=x.start, x2=x.stop, y1=y.start, y2=y.start, class_="baseline"))
-    drawn.append(tag("text", "tokens", x=x.stop, y=y.start + 33, class_="tick", text_anchor="end"))
-    return svg(WIDTH, HEIGHT, "Lengths of the texts in tokens", *drawn, *_length_lines(buckets, max_length, x, y))
+    drawn.append(tag("text", unit, x=x.stop, y=y.start + 33, class_="tick", text_anchor="end"))
+    return svg(WIDTH, HEIGHT, f"Sizes in {unit}" if unit != "tokens" else "Lengths of the texts in tokens", *drawn, *_length_lines(buckets, max_length, x, y))
 
 
-def _length_bars(split: str, rows: np.ndarray, edges: Sequence[float], place: int, total: int, scales: tuple[Scale, Scale]) -> list[Markup]:
+def _length_bars(split: str, rows: np.ndarray, edges: Sequence[float], place: int, total: int, scales: tuple[Scale, Scale], unit: str) -> list[Markup]:
     """Bars of one split, side by side with the others'."""
     x, y = scales
     drawn = []
@@ -58,7 +59,7 @@ def _length_bars(split: str, rows: np.ndarray, edges: Sequence[float], place: in
         if share > 0:
             left, right = x(edges[bin]), x(edges[bin + 1])
             room = max(0.5, right - left - (1 if right - left > 5 else 0))
-            said = f"{split}, {wording.count(edges[bin])} to {wording.count(edges[bin + 1])} tokens: {wording.percent(float(share))}"
+            said = f"{split}, {wording.count(edges[bin])} to {wording.count(edges[bin + 1])} {unit}: {wording.percent(float(share))}"
             at = {"x": left + place * room / total, "y": y(float(share)), "width": room / total, "height": y(0) - y(float(share))}
             drawn.append(tag("rect", tag("title", said), **at, fill=SPLITS[split], fill_opacity=0.85))
     return drawn

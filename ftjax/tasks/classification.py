@@ -57,9 +57,13 @@ class Classification:
         With two views (R-Drop, Liang et al. 2021, arXiv 2106.14448) it is the mean of both views' cross-entropies plus
         r_drop / 2 * (KL(P1 || P2) + KL(P2 || P1)), P the softmax of the logits as they are.
 
+        Where pictures were mixed, each counts as `mix` of its label and `1 - mix` of label_b: the cross-entropies are mixed so, and accuracy counts the label
+        with the larger share.
+
         Args:
           logits: scores of every class, view after view.
-          batch: `label` int[batch] and `weight` float[batch]; a row of weight 0 contributes nothing to values or gradients, whatever it holds.
+          batch: `label` int[batch] and `weight` float[batch]; a row of weight 0 contributes nothing to values or gradients, whatever it holds. With mixing
+            also `label_b` and `mix` float[batch] in 0..1.
           hyper: `label_smoothing`, and where they are used `focal_gamma` and `r_drop`, all traced.
 
         Returns:
@@ -69,14 +73,22 @@ class Classification:
         counted = weight > 0
         # Clean the inputs, not the result: 0 * NaN would still poison the gradient.
         views = jnp.where(counted[None, :, None], logits.reshape(self.views, len(weight), -1), 0)
-        label = jnp.where(counted, batch["label"], 0)
-        of_views = [self._cross_entropy(view, label, hyper) for view in views]
+        of_views = [self._mixed(view, batch, counted, hyper) for view in views]
         losses = sum(loss for loss, _ in of_views) / self.views
         correct = sum(hit for _, hit in of_views) / self.views
         if self.views == 2:
             losses = losses + jnp.asarray(hyper["r_drop"], logits.dtype) / 2 * _divergence(views[0], views[1])
         weight_sum = weight.sum()
         return (losses * weight).sum(), weight_sum, {"accuracy": ((correct * weight).sum(), weight_sum)}
+
+    def _mixed(self, logits: Float[Array, "batch classes"], batch: Mapping[str, Array], counted: Array, hyper: Mapping[str, Any]) -> tuple[Array, Array]:
+        """Each example's loss and hit, of both labels where there are two."""
+        loss, hit = self._cross_entropy(logits, jnp.where(counted, batch["label"], 0), hyper)
+        if "mix" not in batch:
+            return loss, hit
+        other_loss, other_hit = self._cross_entropy(logits, jnp.where(counted, batch["label_b"], 0), hyper)
+        share = jnp.where(counted, batch["mix"], 1).astype(logits.dtype)
+        return share * loss + (1 - share) * other_loss, jnp.where(share >= 0.5, hit, other_hit)
 
     def _cross_entropy(self, logits: Float[Array, "batch classes"], label: Array, hyper: Mapping[str, Any]) -> tuple[Array, Array]:
         """Each example's loss, and 1 where the highest logit is the label's."""

@@ -1,6 +1,7 @@
 """Rare classes in the loss: weights by frequency, the focal factor, and logits shifted by the log frequency.
 
-All of it acts on the training loss alone; what is measured stays what it was. Frequencies are those of the training examples and never change in a run.
+All of it acts on the training loss alone; what is measured stays what it was. Frequencies are those at which training meets the classes, so what
+`Split.sampling` draws, and never change in a run.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ def class_weights(imbalance: str, counts: np.ndarray) -> tuple[float, ...]:
       One weight per class, with `sum_c n_c w_c / sum_c n_c = 1`.
     """
     counts = np.asarray(counts, np.float64)
-    raw = np.maximum(counts, 1.0) ** {"balanced": -1.0, "sqrt": -0.5}[imbalance]
+    raw = np.where(counts > 0, counts, 1.0) ** {"balanced": -1.0, "sqrt": -0.5}[imbalance]
     return tuple((raw * counts.sum() / (counts * raw).sum()).tolist())
 
 
 def log_prior(counts: np.ndarray) -> tuple[float, ...]:
     """`log(n_c / N)`, added to the logits inside the loss (Menon et al. 2021, arXiv 2007.07314, tau = 1); a class without examples counts as one with one."""
-    counts = np.maximum(np.asarray(counts, np.float64), 1.0)
+    counts = np.asarray(counts, np.float64)
+    counts = np.where(counts > 0, counts, 1.0)
     return tuple(np.log(counts / counts.sum()).tolist())
 
 

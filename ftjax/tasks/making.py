@@ -66,10 +66,32 @@ def check_task(config: Config) -> None:
         raise ConfigError(
             f"task.r_drop={task.r_drop:g} compares two dropout masks and model.dropout is 0; set model.dropout, as in 0.1, or leave task.r_drop open"
         )
+    for key, alpha in (("mixup", config.augment.mixup), ("cutmix", config.augment.cutmix)):
+        if alpha:
+            _check_mixing(f"augment.{key}={alpha:g}", task, train.batch_size)
     if task.name == "sentence_embedding":
         _check_contrast(train.microbatches, train.batch_size)
+    if task.imbalance == "oversample" and config.data.sampling != "natural":
+        raise ConfigError(
+            f"task.imbalance='oversample' and data.sampling={config.data.sampling!r} both say how often rows are drawn; "
+            "leave one open (oversample is data.sampling='balanced')"
+        )
+    if task.imbalance == "oversample" and config.data.mixture:
+        raise ConfigError("task.imbalance='oversample' and data.mixture both say how often rows are drawn; use task.imbalance='balanced', or leave one open")
+    if train.batch_size == "all" and (config.data.mixture_temperature != 1 or any(weight != 1 for _, weight in config.data.mixture)):
+        raise ConfigError("train.batch_size='all' takes every row once and data.mixture draws rows; use a number of rows, or weights and a temperature of 1")
+    drawn = "task.imbalance='oversample'" if task.imbalance == "oversample" else f"data.sampling={config.data.sampling!r}"
+    if train.batch_size == "all" and (task.imbalance == "oversample" or config.data.sampling != "natural"):
+        raise ConfigError(f"train.batch_size='all' takes every row once and {drawn} draws rows; use a number of rows, or task.imbalance='balanced'")
     if task.max_answer_length < 1:
         raise ConfigError(f"task.max_answer_length is {task.max_answer_length}; allowed: 1 or more")
+
+
+def _check_mixing(what: str, task: TaskConfig, batch_size: int | str | None) -> None:
+    if task.name != "classification":
+        raise ConfigError(f"{what} mixes the labels of two pictures, which {task.name} does not know; only classification does: leave it 0")
+    if batch_size == 1:
+        raise ConfigError(f"{what} mixes a picture with another one of its batch, and train.batch_size=1 has no other; allowed: 2 or more")
 
 
 def _check_contrast(microbatches: int, batch_size: int | str | None) -> None:
@@ -99,9 +121,9 @@ def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray |
     if config.name not in TASKS:
         raise ConfigError(f"task.name: unknown task {config.name!r}; {did_you_mean(config.name, TASKS)}")
     if config.name == "classification":
-        return _classification(config, tuple(classes), labels)
+        return _classification(config, tuple(classes), labels, None if split is None else split.sampling)
     if config.name == "multi_label":
-        return _multi_label(config, tuple(classes), labels)
+        return _multi_label(config, tuple(classes), labels, None if split is None else split.sampling)
     if config.name == "regression":
         return standardised(_needed(labels, "regression"))
     if config.name == "token_classification":
@@ -143,11 +165,12 @@ def _needed(labels: np.ndarray | None, what: str) -> np.ndarray:
     return np.asarray(labels)
 
 
-def _classification(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None) -> Classification:
+def _classification(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None, sampling: np.ndarray | None) -> Classification:
     task = Classification(classes, views=2 if config.r_drop is not None else 1, focal=config.imbalance == "focal")
     if config.imbalance not in (*WEIGHTED, "logit_adjust"):
         return task
-    weights, prior = _by_frequency(config.imbalance, np.bincount(_needed(labels, f"task.imbalance={config.imbalance}"), minlength=len(classes)))
+    counts = _drawn_counts(_needed(labels, f"task.imbalance={config.imbalance}"), sampling, len(classes))
+    weights, prior = _by_frequency(config.imbalance, counts)
     return dataclasses.replace(task, class_weights=weights, log_prior=prior)
 
 
@@ -158,9 +181,17 @@ def _token_classification(config: TaskConfig, classes: tuple[str, ...], split: S
     if split is None:
         raise ValueError(f"task.imbalance={config.imbalance} needs the training split")
     rows = [np.arange(start, min(start + _ROWS, len(split))) for start in range(0, len(split), _ROWS)]
-    counts = np.sum([count_tags(split.fields(part)["token_label"], len(classes)) for part in rows], axis=0)
+    drawn = None if split.sampling is None else split.sampling * (len(split) / np.sum(split.sampling))
+    counts = np.sum([count_tags(split.fields(part)["token_label"], len(classes), None if drawn is None else drawn[part]) for part in rows], axis=0)
     weights, prior = _by_frequency(config.imbalance, counts)
     return dataclasses.replace(task, class_weights=weights, log_prior=prior)
+
+
+def _drawn_counts(labels: np.ndarray, sampling: np.ndarray | None, classes: int) -> np.ndarray:
+    """How often each class is met in an epoch: its rows, or where rows are drawn `n sum_{rows of c} s_i / sum_i s_i`, as `bucketed.drawn` draws."""
+    if sampling is None:
+        return np.bincount(labels, minlength=classes)
+    return np.bincount(labels, weights=sampling, minlength=classes) * (len(labels) / np.sum(sampling))
 
 
 def _by_frequency(imbalance: str, counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -168,12 +199,12 @@ def _by_frequency(imbalance: str, counts: np.ndarray) -> tuple[tuple[float, ...]
     return (class_weights(imbalance, counts), ()) if imbalance in WEIGHTED else ((), log_prior(counts))
 
 
-def _multi_label(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None) -> MultiLabel:
+def _multi_label(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None, sampling: np.ndarray | None) -> MultiLabel:
     task = MultiLabel(classes, focal=config.imbalance == "focal")
     if config.imbalance in WEIGHTED:
-        return dataclasses.replace(task, label_weights=label_weights(config.imbalance, _needed(labels, f"task.imbalance={config.imbalance}")))
+        return dataclasses.replace(task, label_weights=label_weights(config.imbalance, _needed(labels, f"task.imbalance={config.imbalance}"), sampling))
     if config.imbalance == "logit_adjust":
-        return dataclasses.replace(task, log_odds=log_odds(_needed(labels, "task.imbalance=logit_adjust")))
+        return dataclasses.replace(task, log_odds=log_odds(_needed(labels, "task.imbalance=logit_adjust"), sampling))
     return task
 
 

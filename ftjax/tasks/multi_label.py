@@ -69,7 +69,7 @@ class MultiLabel:
         return (losses.mean(axis=1) * weight).sum(), weight_sum, {"label_accuracy": ((right * weight).sum(), weight_sum)}
 
 
-def label_weights(imbalance: str, labels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def label_weights(imbalance: str, labels: np.ndarray, sampling: np.ndarray | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Weights of every label's negatives and positives, each label a problem of two classes whose mean weight over the training examples is 1.
 
     "balanced" is torch's `pos_weight = negatives / positives`, scaled; "sqrt" its root, scaled.
@@ -77,17 +77,19 @@ def label_weights(imbalance: str, labels: np.ndarray) -> tuple[tuple[float, ...]
     Args:
       imbalance: "balanced" or "sqrt".
       labels: of training, `[examples classes]` of 0 and 1.
+      sampling: how often each example is drawn, relative to the others.
     """
-    pairs = [class_weights(imbalance, counts) for counts in _counts(labels)]
+    pairs = [class_weights(imbalance, counts) for counts in _counts(labels, sampling)]
     return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
 
 
-def log_odds(labels: np.ndarray) -> tuple[float, ...]:
+def log_odds(labels: np.ndarray, sampling: np.ndarray | None = None) -> tuple[float, ...]:
     """Log of positives over negatives of every label in training: the two-class form of Menon et al.'s logit adjustment."""
-    return tuple(having - without for without, having in (log_prior(counts) for counts in _counts(labels)))
+    return tuple(having - without for without, having in (log_prior(counts) for counts in _counts(labels, sampling)))
 
 
-def _counts(labels: np.ndarray) -> np.ndarray:
-    """Examples without and with each label, `[classes 2]`."""
-    having = np.sum(np.asarray(labels) > 0.5, axis=0)
+def _counts(labels: np.ndarray, sampling: np.ndarray | None) -> np.ndarray:
+    """Examples without and with each label that an epoch meets, `[classes 2]`."""
+    true = np.asarray(labels) > 0.5
+    having = np.sum(true, axis=0) if sampling is None else sampling @ true * (len(labels) / np.sum(sampling))
     return np.stack([len(labels) - having, having], axis=1)

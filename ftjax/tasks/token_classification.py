@@ -69,6 +69,8 @@ class TokenClassification:
         return (losses * weight).sum(), weight_sum, {"token_accuracy": ((hits * weight).sum(), weight_sum)}
 
 
-def count_tags(token_label: np.ndarray, classes: int) -> np.ndarray:
-    """How many labelled tokens have each class, int64 `[classes]`."""
-    return np.bincount(token_label[token_label != NO_LABEL], minlength=classes)
+def count_tags(token_label: np.ndarray, classes: int, times: np.ndarray | None = None) -> np.ndarray:
+    """How many labelled tokens have each class, `[classes]`; with `times`, how often each row is met."""
+    labelled = token_label != NO_LABEL
+    weights = None if times is None else np.broadcast_to(times[:, None], token_label.shape)[labelled]
+    return np.bincount(token_label[labelled], weights, minlength=classes)

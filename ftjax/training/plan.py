@@ -284,5 +284,11 @@ class Plan:
 
 
 def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-    """Logits of a host's batch: the one function behind evaluation, prediction and the artefact's check."""
-    return model.apply(params, extra, preprocessing.inputs(batch), train=False)[0]
+    """Logits of a host's batch: the one function behind evaluation, prediction and the artefact's check.
+
+    Of several views the logits are averaged. Their softmax is that of the averaged log-probabilities, which differ by a constant for each example; unlike those
+    the mean is still a logit, to be calibrated and shifted like any other.
+    """
+    outputs = model.apply(params, extra, preprocessing.test_inputs(batch), train=False)[0]
+    count = preprocessing.views_of_one
+    return outputs if count == 1 else outputs.reshape(-1, count, *outputs.shape[1:]).mean(axis=1)

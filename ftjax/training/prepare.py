@@ -112,7 +112,7 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
     return recipes.Facts(
         examples=len(train),
         groups=model.groups,
-        photos=config.data.source in ("image_folder", "tfds"),
+        photos=config.data.source in ("image_folder", "tfds", "webdataset", "array_record", "hf_disk"),
         text=train.lengths is not None,
         metric=measures.main,
         keeps_head=keeps_head,
@@ -123,11 +123,7 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
 
 def _sampled(config: Config, dataset: Dataset) -> Dataset:
     """The data set whose rare classes are drawn as often as the frequent ones, if that is asked for."""
-    if config.task.imbalance != "oversample":
-        return dataset
-    train = dataset.splits["train"]
-    counts = np.bincount(train.labels, minlength=len(dataset.classes))
-    return dataclasses.replace(dataset, splits={**dataset.splits, "train": dataclasses.replace(train, sampling=1.0 / counts[train.labels])})
+    return data.draw_by_class(dataset, "balanced", "task.imbalance") if config.task.imbalance == "oversample" else dataset
 
 
 def _task(config: Config, dataset: Dataset) -> Task:
@@ -215,7 +211,7 @@ def _parts(
 def _head_only(model: models.Model, task: Task, preprocessing: Preprocessing, phase: coefficients.Phase, clock: durations.Clock) -> bool:
     """Whether a phase sees the same features of an example every time, and often enough to compute them once."""
     only = {model.group_of(path) for path in phase.live} == {"head"} and task.output == "sequence" and task.views == 1
-    same = not getattr(preprocessing, "augment", ()) and not model.compute.is_random and model.compute.batch_statistics == "frozen"
+    same = not preprocessing.is_random and not model.compute.is_random and model.compute.batch_statistics == "frozen"
     return only and same and (phase.stop - phase.start) * clock.batch_size >= clock.examples_per_epoch
 
 

@@ -65,7 +65,8 @@ class _Pictures:
         """How images enter the model; it travels with the artefact."""
         assert self.selection.input is not None
         normalize = data.Normalize(self.selection.input.mean, self.selection.input.std)
-        return data.Preprocessing(image=self.image, normalize=normalize, augment=data.augmentations(config.augment))
+        changes, mixing = data.augmentations(config.augment), data.mixing(config.augment)
+        return data.Preprocessing(image=self.image, normalize=normalize, augment=changes, mixing=mixing, views=config.evaluation.views)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,7 @@ class _Texts:
             raise ConfigError(f"data.source={config.data.source!r} needs model.pretrained: a directory with a model and its tokenizer.json")
         tokenizer = data.open_tokenizer(selection.folder, str(config.model.pretrained))
         data.check_vocabulary(tokenizer, int(selection.options["vocabulary"]))
+        tokenizer = dataclasses.replace(tokenizer.lowercased() if config.text.lowercase else tokenizer, truncation=config.text.truncation)
         takes = models.build(selection.spec(int(selection.options["width"]))).longest or LONGEST
         wanted = config.text.max_length or min(LONGEST, takes)
         if wanted > takes:
@@ -94,4 +96,4 @@ class _Texts:
         """How texts enter the model; it travels with the artefact."""
         columns = dataset.report.get("columns", {})
         bound = (columns["text"]["column"], columns["text_pair"]["column"] if "text_pair" in columns else None) if "text" in columns else None
-        return data.TextPreprocessing(self.tokenizer, self.max_length, config.task.name, bound, config.text.stride)
+        return data.TextPreprocessing(self.tokenizer, self.max_length, config.task.name, bound, config.text.stride, config.augment.token_dropout)

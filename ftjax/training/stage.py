@@ -97,6 +97,20 @@ class Feed:
 class Preprocessing(TrainingInputs, Protocol):
     """Everything between a row and the model; it is saved with the model."""
 
+    @property
+    def is_random(self) -> bool:
+        """Whether training sees an example differently each time."""
+        ...
+
+    @property
+    def views_of_one(self) -> int:
+        """How often a test looks at each example."""
+        ...
+
+    def test_inputs(self, batch: Batch) -> Any:
+        """What the model reads of a batch when it is tested: all views of the first example, then all of the second, ..."""
+        ...
+
     def inputs(self, batch: Batch) -> Any:
         """What the model reads of a batch in evaluation."""
         ...
@@ -128,6 +142,10 @@ class HeadOfModel:
 @dataclasses.dataclass(frozen=True)
 class AsTheyAre:
     """Features need no preprocessing."""
+
+    def training_batch(self, batch: Batch, key: jax.Array) -> Batch:
+        """The batch as it is."""
+        return batch
 
     def training_inputs(self, batch: Batch, key: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
         """The features in the type of the parameters."""

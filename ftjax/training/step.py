@@ -39,6 +39,10 @@ class Model(Protocol):
 class TrainingInputs(Protocol):
     """What the step needs of the preprocessing."""
 
+    def training_batch(self, batch: Batch, key: Array) -> Batch:
+        """The whole batch before it is cut into micro-batches: what rows need of each other is put beside them."""
+        ...
+
     def training_inputs(self, batch: Batch, key: Array, dtype: Any = jnp.float32) -> Any:
         """What the model reads of a batch: pictures augmented and normalised, or tokens."""
         ...
@@ -161,6 +165,7 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
     """Weighted mean of loss and gradient over the batch at the point `live`, sums of the metrics, and the last batch statistics."""
 
     augment_key, model_key = jax.random.split(key)
+    batch = parts.preprocessing.training_batch(batch, augment_key)
 
     def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree]]:
         if parts.mixout is not None:

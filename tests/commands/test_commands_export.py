@@ -136,6 +136,18 @@ def test_what_transformers_has_no_class_for_is_refused_and_nothing_is_written(ta
     assert not (run / "hf").exists()
 
 
+def test_what_transformers_will_do_otherwise_is_said(tmp_path, capsys):
+    run, _ = finished_text(tmp_path)
+    described = files.read_json(run / "model" / "model.json")
+    changed = {"max_length": 12, "truncation": "left", "views": "flip"}
+    files.write_json(run / "model" / "model.json", described | {"preprocessing": changed})
+    assert main.main(["export", "--workdir", str(run), "--output", str(run / "hf")]) == 0
+    assert capsys.readouterr().err == (
+        "warning: the run answered by evaluation.views='flip'; transformers sees every picture once, so its answers differ\n"
+        "warning: the run cut long texts by text.truncation='left'; transformers cuts their end\n"
+    )
+
+
 def test_refusals_of_the_command_say_what_is_missing(tmp_path, capsys):
     assert "holds no finished run" in refusal(tmp_path, capsys)
     run, _ = finished_text(tmp_path / "run")

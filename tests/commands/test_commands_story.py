@@ -31,6 +31,7 @@ def test_a_finished_run_leaves_the_whole_run_directory(finished):
     assert finished.result["status"] == "ok"
     for name in FILES.split():
         assert (finished.workdir / name).stat().st_size > 0, name
+    assert (finished.workdir / "rejected.jsonl").read_text() == ""
     test = finished.result["splits"]["test"]
     assert {"accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "top_k_accuracy"} <= set(test)
     assert all(v["low"] <= v["value"] <= v["high"] for v in test.values())

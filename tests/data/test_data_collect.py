@@ -65,7 +65,9 @@ def test_the_report_tells_everything_and_is_strict_json(tree, tmp_path, helpers)
         "per_class": {"cat": 2, "dog": 2},
         "origin": "15.0% of the training rows, by class and a hash of the id",
     }
-    assert report["sampling"] == {"labels_per_class": 9, "rows_before": 16, "rows_after": 16, "short": ["cat", "dog"]}
+    even = {"cat": 0.5, "dog": 0.5}
+    shares = {"before": even, "after": even}
+    assert report["sampling"] == {"labels_per_class": 9, "rows_before": 16, "rows_after": 16, "short": ["cat", "dog"], "shares": shares}
     assert report["warnings"] == [
         "2 unreadable images were skipped",
         "1 other files were ignored",

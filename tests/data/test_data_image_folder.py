@@ -116,14 +116,17 @@ def test_a_missing_path_names_its_nearest_sibling(tree):
     assert message(root / "eurosta" / "train") == (
         f"data.path=ROOT does not exist; in {root} there is no 'eurosta': did you mean 'eurosat'? allowed: 'digits', 'eurosat'"
     )
-    assert message(root / "eurosat/a/1.png") == "data.path=ROOT is a file; data.source='image_folder' needs a folder with one folder of photos per class"
+    assert message(root / "eurosat/a/1.png") == (
+        "data.path=ROOT is a file; data.source='image_folder' needs a folder with one folder of photos per class, "
+        "or an archive of one (.zip, .tar, .tar.gz, .tgz)"
+    )
     assert message(root / "eurosat/a/1.png/x") == f"data.path=ROOT: {root}/eurosat/a/1.png is a file, not a folder"
 
 
 def test_no_path_and_no_source_are_named():
     with pytest.raises(ConfigError, match=r"^data\.source='image_folder' needs data\.path: a folder with one folder of photos per class$"):
         read_source(DataConfig(source="image_folder"))
-    with pytest.raises(ConfigError, match=r"^data\.source='image_foldr': did you mean 'image_folder'\? allowed: 'digits', 'image_folder', 'npz', 'tfds'$"):
+    with pytest.raises(ConfigError, match=r"^data\.source='image_foldr': did you mean 'image_folder'\? allowed: 'array_record', 'digits', "):
         read_source(DataConfig(source="image_foldr"))  # type: ignore[arg-type]
 
 

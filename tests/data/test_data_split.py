@@ -122,8 +122,8 @@ def test_splits_that_the_data_bring_are_left_alone():
 def test_fewer_labels_are_a_subset_of_more(sizes, seed, few, more):
     rows = rows_of(sizes)
     everything = {"train": np.arange(len(rows)), "validation": np.arange(0), "test": np.arange(0)}
-    small, report = sample(rows, everything, few, seed)
-    large, _ = sample(rows, everything, few + more, seed)
+    small, report = sample(rows, everything, DataConfig(labels_per_class=few), seed)
+    large, _ = sample(rows, everything, DataConfig(labels_per_class=few + more), seed)
     assert set(small["train"]) <= set(large["train"])
     kept = collections.Counter(rows.labels[small["train"]].tolist())
     assert kept == {label: min(few, size) for label, size in enumerate(sizes)}
@@ -132,6 +132,6 @@ def test_fewer_labels_are_a_subset_of_more(sizes, seed, few, more):
 
 def test_without_a_number_all_labels_stay():
     rows = rows_of([4])
-    members, report = sample(rows, {"train": np.arange(4)}, None, 0)
+    members, report = sample(rows, {"train": np.arange(4)}, DataConfig(), 0)
     assert members["train"].tolist() == [0, 1, 2, 3]
     assert report == {"labels_per_class": None, "rows_before": 4, "rows_after": 4, "short": []}

@@ -63,7 +63,7 @@ def test_r_drop_shows_every_example_twice() -> None:
 
 def test_tags_are_counted_in_the_training_split() -> None:
     tags = np.array([[-100, 0, 0, 1], [-100, 0, 2, -100]] * 600)
-    split = SimpleNamespace(labels=np.zeros(1200, np.int32), fields=lambda rows: {"token_label": tags[rows]}, __len__=None)
+    split = SimpleNamespace(labels=np.zeros(1200, np.int32), fields=lambda rows: {"token_label": tags[rows]}, sampling=None, __len__=None)
     split = type("Rows", (SimpleNamespace,), {"__len__": lambda self: 1200})(**vars(split))
     task = make_task(TaskConfig(name="token_classification", imbalance="balanced"), CLASSES, split=split)
     np.testing.assert_allclose(task.class_weights, [5 / 9, 5 / 3, 5 / 3], rtol=1e-6)

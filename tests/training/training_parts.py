@@ -11,7 +11,7 @@ import numpy as np
 
 from ftjax import coefficients, models, trees
 from ftjax.config import AnchorConfig, CoefficientConfig, Config, OptimizerConfig
-from ftjax.data import ImageFormat, Normalize, Preprocessing
+from ftjax.data import ImageFormat, Mixing, Normalize, Preprocessing
 from ftjax.durations import Clock
 from ftjax.models import ModelSpec
 from ftjax.tasks import Classification
@@ -28,7 +28,14 @@ def config(rules: Any = None, anchor: AnchorConfig | None = None, **optimizer: A
 
 
 def build(
-    settings: Config, *, depth: int = 2, microbatches: int = 1, dtype: Any = jnp.float32, augment: tuple = (), averages: tuple = ()
+    settings: Config,
+    *,
+    depth: int = 2,
+    microbatches: int = 1,
+    dtype: Any = jnp.float32,
+    augment: tuple = (),
+    mixing: Mixing | None = None,
+    averages: tuple = (),
 ) -> tuple[StepParts, TrainState, Any, Any]:
     """(parts, state, hyper, model) of a ViT with 16 x 16 pixels."""
     spec = ModelSpec("vit", {"patch": 8, "width": 32, "depth": depth, "heads": 4, "mlp_ratio": 2.0}, len(CLASSES), (16, 16))
@@ -37,7 +44,7 @@ def build(
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
     table = coefficients.build_table(settings, shapes, model.groups, model.group_of, CLOCK, new=())
-    preprocessing = Preprocessing(ImageFormat((16, 16)), Normalize((0.5,) * 3, (0.5,) * 3), augment)
+    preprocessing = Preprocessing(ImageFormat((16, 16)), Normalize((0.5,) * 3, (0.5,) * 3), augment, mixing)
     rows = {row.path: row for row in table.rows}
     parts = StepParts(
         model,

@@ -9,10 +9,13 @@ from collections.abc import Callable
 
 from ftjax.config import DataConfig
 from ftjax.data.dataset import Rows
+from ftjax.data.sources.array_record import read_array_record
 from ftjax.data.sources.digits import read_digits
+from ftjax.data.sources.hf_disk import read_hf_disk
 from ftjax.data.sources.image_folder import read_image_folder
 from ftjax.data.sources.npz import read_npz
 from ftjax.data.sources.tfds import read_tfds
+from ftjax.data.sources.webdataset import read_webdataset
 from ftjax.errors import ConfigError, did_you_mean
 
 _SOURCES: dict[str, Callable[[DataConfig], Rows]] = {
@@ -20,6 +23,9 @@ _SOURCES: dict[str, Callable[[DataConfig], Rows]] = {
     "image_folder": read_image_folder,
     "npz": read_npz,
     "tfds": read_tfds,
+    "webdataset": read_webdataset,
+    "array_record": read_array_record,
+    "hf_disk": read_hf_disk,
 }
 
 

@@ -5,6 +5,8 @@ Nothing is downloaded and no data set's code is run that is not installed: `data
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,16 +33,44 @@ def read_tfds(config: DataConfig) -> Rows:
         raise ConfigError(f"data.source='tfds' needs data.name; in {folder} there is: {', '.join(map(repr, _prepared(folder))) or 'nothing'}")
     import tensorflow_datasets as tfds  # here because it takes half a second that other sources need not pay
 
-    builder = _builder(tfds, config.name, folder)
-    _check_format(builder, config.name)
+    return rows_of(tfds, _builder(tfds, config.name, folder), config.name, f"{folder}/{config.name}")
+
+
+def rows_of(tfds: Any, builder: Any, name: str, where: str, *, named: bool = False) -> Rows:
+    """Rows of a builder whose files are there.
+
+    Args:
+      tfds: the module.
+      builder: of the data set.
+      name: of the data set, for messages.
+      where: it lies.
+      named: whether a text feature `id` names the rows, where there is one.
+    """
+    _check_format(builder, name)
     image_key, label_key = _features(tfds, builder)
-    names = our_split(list(builder.info.splits), f"tfds data set {config.name!r}")
-    sources = {ours: _data_source(tfds, builder, name, image_key) for name, ours in names.items()}
+    names = our_split(list(builder.info.splits), f"tfds data set {name!r}")
+    sources = {ours: _data_source(tfds, builder, theirs, image_key) for theirs, ours in names.items()}
     classes = tuple(builder.info.features[label_key].names)
-    labels = {split: _labels(source, label_key, classes, f"tfds data set {config.name!r}, {split}") for split, source in sources.items()}
+    labels = {split: _labels(source, label_key, classes, f"tfds data set {name!r}, {split}") for split, source in sources.items()}
     details = {"layout": "|".join(names), "name": builder.info.full_name, "image feature": image_key, "label feature": label_key}
-    left_out = [{"file": f"split {name!r}", "why": f"not one of {', '.join(SPLIT_NAMES)}"} for name in builder.info.splits if name not in names]
-    return _rows(f"{folder}/{config.name}", sources, labels, classes, image_key, details, left_out)
+    left_out = [{"file": f"split {theirs!r}", "why": f"not one of {', '.join(SPLIT_NAMES)}"} for theirs in builder.info.splits if theirs not in names]
+    rows = _rows(where, sources, labels, classes, image_key, details, left_out)
+    schema = {key: type(feature).__name__ for key, feature in sorted(builder.info.features.items())}
+    ids = _ids(sources, rows, where) if named and isinstance(dict(builder.info.features.items()).get("id"), tfds.features.Text) else rows.ids
+    return dataclasses.replace(rows, schema=schema, ids=ids)
+
+
+def _ids(sources: dict[str, Sequence[Any]], rows: Rows, where: str) -> tuple[str, ...]:
+    """What the feature `id` calls each row.
+
+    Raises:
+      DataError: two rows are called the same.
+    """
+    ids = tuple(_record(source, row, split)["id"].decode("utf-8", "replace") for split, source in sources.items() for row in range(len(source)))
+    twice = next((name for name, count in collections.Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: two rows have the id {twice!r}; every row needs one of its own")
+    return ids
 
 
 def _prepared(folder: Path) -> list[str]:
@@ -84,7 +114,8 @@ def _features(tfds: Any, builder: Any) -> tuple[str, str]:
         preferred = [key for key in found if key in given] or found
         if len(preferred) != 1:
             raise DataError(
-                f"{builder.info.full_name} has {len(found)} {what} features ({', '.join(found) or 'none'}) among {', '.join(features)}; one is needed"
+                f"{builder.info.full_name} has {len(found)} {what} features ({', '.join(sorted(found)) or 'none'}) "
+                f"among {', '.join(sorted(features))}; one is needed"
             )
         keys.append(preferred[0])
     return keys[0], keys[1]
@@ -110,8 +141,11 @@ def _labels(source: Sequence[Any], key: str, classes: Sequence[str], where: str)
 def _record(source: Sequence[Any], row: int, where: str) -> Any:
     """One record. The number of records is what the description says, so lost ones show only here."""
     try:
-        return source[row]
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        record = source[row]
+        if any(value is None for value in record.values()):
+            raise ValueError("a feature is missing")
+        return record
+    except (RuntimeError, ValueError, IndexError, OSError, TypeError, AttributeError) as error:
         raise DataError(f"{where}: record {row} of {len(source)} cannot be read ({error}); the files are incomplete or damaged, prepare them again") from error
 
 

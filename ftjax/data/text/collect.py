@@ -15,13 +15,17 @@ from jaxtyping import Int
 from ftjax.config import DataConfig, TaskConfig, TextConfig
 from ftjax.data.clean import clean
 from ftjax.data.dataset import SPLITS, Dataset, Members, Rows
+from ftjax.data.divide import Cleaned, divide, split_facts
+from ftjax.data.mixture import Mixture, draw_sets
+from ftjax.data.near import describe, drop_near
+from ftjax.data.near_texts import find_texts
 from ftjax.data.order import fingerprint
 from ftjax.data.report import balance, per_class, warnings_of
-from ftjax.data.sample import sample
-from ftjax.data.split import complete_splits
+from ftjax.data.sample import draw_by_class, sample
 from ftjax.data.text.bucketed import choose_buckets
-from ftjax.data.text.examples import Examples, read_examples
-from ftjax.data.text.sources import read_tables
+from ftjax.data.text.examples import Examples
+from ftjax.data.text.kept import sides, without_texts
+from ftjax.data.text.mixture import read_mixed
 from ftjax.data.text.splits import Encoded, connected, encode_rows, normalised
 from ftjax.data.text.tags import marks_entities
 from ftjax.data.text.tokenizer import Tokenizer
@@ -29,12 +33,62 @@ from ftjax.data.validate import check_rows, check_settings, check_splits
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
 _SOURCES = {"token_classification": ("conll", "table"), "question_answering": ("squad",)}
+_TOGETHER = {"question_answering": "questions on one context", "sentence_embedding": "pairs that share a text"}
+"""Rows of a task that no split tears apart."""
 _UNKNOWN, _MISFIT, _CUT = 0.05, 0.25, 0.05
 """Shares above which a report warns: unknown tokens; tokens that are unknown or crumbs of words; texts that are cut."""
 _ALONE = 20
 """Rows of the smallest stratum that is split by itself, where strata are not classes."""
 _BINS = 5
 """Strata of a regression's targets."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """Texts that were read, before anything is cleaned, split or cut into tokens.
+
+    Attributes:
+      examples: the rows that can be used.
+      classes: names of classes, labels or tags.
+      rows: the examples as rows of one class each.
+      labelled: the same, with the class by which copies contradict each other.
+      contents: equal for copies.
+      contexts: equal for rows that no split tears apart.
+      left_out: what `data.drop` took away.
+      mixture: the data sets, where there are several.
+    """
+
+    examples: Examples
+    classes: tuple[str, ...]
+    rows: Rows
+    labelled: Rows
+    contents: list[bytes]
+    contexts: list[bytes]
+    left_out: dict[str, Any]
+    mixture: Mixture | None = None
+
+    def counts(self, members: Int[np.ndarray, " rows"], task: str) -> dict[str, int]:
+        """How often each class, label or tag occurs in these rows; nothing where there are none."""
+        return _counts(self.rows, self.examples, members, task, self.classes)
+
+    def given(self) -> Members:
+        """Rows by the split of their file, in the order of the file."""
+        return _given(self.examples)
+
+
+def read_found(data: DataConfig, text: TextConfig, task: TaskConfig) -> Found:
+    """Read the files; no tokenizer is needed.
+
+    Raises:
+      ConfigError: a setting is out of range or does not fit the task.
+      DataError: the files cannot be read or hold no such columns.
+    """
+    _check(data, text, task)
+    examples, mixture = read_mixed(data, text, task.name)
+    examples, left_out = without_texts(examples, data.drop)
+    classes = _classes(examples, task.name)
+    rows = _rows(examples, classes, task.name)
+    return Found(examples, classes, rows, _labelled(rows, examples, task.name), *_hashes(examples, task.name), left_out, mixture)
 
 
 def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer: Tokenizer, max_length: int, seed: int) -> Dataset:
@@ -52,33 +106,41 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
       ConfigError: a setting is out of range or does not fit the task.
       DataError: the data cannot be used; the message says what, where and what would do.
     """
-    _check(data, text, task)
-    examples = read_examples(read_tables(data, text), data, text, task.name)
-    classes = _classes(examples, task.name)
-    rows = _rows(examples, classes, task.name)
+    found = read_found(data, text, task)
+    examples, classes, rows, labelled, contents, contexts = found.examples, found.classes, found.rows, found.labelled, found.contents, found.contexts
     check_rows(rows) if task.name == "classification" else _check_filled(examples)
-    contents, contexts = _hashes(examples, task.name)
-    members, duplicates = clean(_labelled(rows, examples, task.name), contents, _given(examples), data.duplicates)
-    members, origins = complete_splits(_strata(rows, examples, task.name), contexts, members, data, seed)
+    near = None if data.near_duplicates == "off" else find_texts(sides(examples), contents, data.near_text_similarity)
+
+    def cleaned(members: Members) -> Cleaned:
+        kept, duplicates = clean(labelled, contents, members, data.duplicates)
+        kept, together, alike = drop_near(near, kept, contexts, data.near_duplicates)
+        return kept, together, (duplicates, alike)
+
+    strata = _strata(_in_contexts(rows, contexts, data, task.name), examples, task.name, found.mixture)
+    members, origins, (duplicates, alike) = divide(strata, _given(examples), cleaned, data, seed, found.mixture)
     check_splits(rows, members)
-    members, sampling = sample(rows, members, data.labels_per_class, seed)
+    about_split, of_split = split_facts(strata, members, data)
+    members, sampling = sample(strata, members, data, seed)
     encoded = {name: encode_rows(examples, members[name], task.name, classes, tokenizer, max_length=max_length, stride=text.stride) for name in SPLITS}
     buckets = choose_buckets(np.concatenate([part.lengths for part in encoded.values()]), text.buckets)
     report = {
-        **_facts(data, examples, classes, contents, seed, f"{tokenizer.digest} {max_length}"),
+        **_facts(data, examples, classes, contents, seed, _cutting(tokenizer, max_length)),
         "splits": {
             name: {"rows": len(members[name]), "per_class": _counts(rows, examples, members[name], task.name, classes), "origin": origins[name]}
             for name in SPLITS
         },
         "duplicates": duplicates,
+        "near_duplicates": describe(near, labelled, members, [labelled.classes[label] for label in labelled.labels], data.near_duplicates, alike),
+        "drop": found.left_out,
         "sampling": sampling,
+        **about_split,
         **(balance(rows, members["train"]) if task.name == "classification" else {}),
         "tokens": _tokens(encoded, buckets, tokenizer, max_length),
     }
     misfit = tokenizer.misfit([_plain(examples, row) for row in members["train"]])
-    warnings = [*warnings_of(report, rows.noun), *examples.warnings, *_warnings(report["tokens"], report["splits"], misfit, max_length)]
+    warnings = [*warnings_of(report, rows.noun), *of_split, *examples.warnings, *_warnings(report["tokens"], report["splits"], misfit, max_length)]
     splits = {name: part.split(buckets, tokenizer.pad) for name, part in encoded.items()}
-    return Dataset(splits, classes, {**report, "warnings": warnings})
+    return draw_sets(draw_by_class(Dataset(splits, classes, {**report, "warnings": warnings}), data.sampling), found.mixture)
 
 
 def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
@@ -93,8 +155,15 @@ def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
         raise ConfigError(f"data.source={data.source!r} does not go with task.name={task.name!r}: {did_you_mean(data.source, allowed)}")
     if text.buckets < 1:
         raise ConfigError(f"text.buckets={text.buckets}: allowed is 1 or more")
-    if data.labels_per_class is not None and task.name != "classification":
-        raise ConfigError(f"data.labels_per_class={data.labels_per_class}: only classification has one class for each row, {task.name} has not; leave it open")
+    of_classes = {"labels_per_class": data.labels_per_class, "max_per_class": data.max_per_class, "sampling": data.sampling}
+    for key, value in of_classes.items():
+        if task.name != "classification" and value not in (None, "natural"):
+            shown = repr(value) if key == "sampling" else value
+            raise ConfigError(f"data.{key}={shown}: only classification has one class for each row, {task.name} has not; leave it open")
+    if task.name in _TOGETHER and data.mixture:
+        raise ConfigError(f"data.mixture: {_TOGETHER[task.name]} stay together, which is not looked after across data sets; leave it open")
+    if task.name in _TOGETHER and data.split in ("hash", "time") and (task.name, data.split) != ("question_answering", "hash"):
+        raise ConfigError(f"data.split={data.split!r}: {_TOGETHER[task.name]} stay together, which it cannot promise; allowed: 'stratified', 'group'")
 
 
 def _check_filled(examples: Examples) -> None:
@@ -140,7 +209,15 @@ def _rows(examples: Examples, classes: tuple[str, ...], task: str) -> Rows:
     numbers = {name: label for label, name in enumerate(classes)}
     labels = np.array([numbers[label] for label in examples.labels] if task == "classification" else [0] * len(examples), np.int32)
     named = classes if task == "classification" else ("all",)
-    return Rows(examples.where, tuple(examples.ids), labels, tuple(examples.splits), named, _unread, noun="texts")
+    groups, moments = tuple(examples.groups) or None, tuple(examples.moments) or None
+    return Rows(examples.where, tuple(examples.ids), labels, tuple(examples.splits), named, _unread, noun="texts", groups=groups, moments=moments)
+
+
+def _in_contexts(rows: Rows, contexts: Sequence[bytes], data: DataConfig, task: str) -> Rows:
+    """Where a hash decides, questions go where their context goes."""
+    if task != "question_answering" or data.split != "hash":
+        return rows
+    return dataclasses.replace(rows, groups=tuple(context.hex() for context in contexts))
 
 
 def _unread(row: int) -> bytes:
@@ -162,23 +239,25 @@ def _labelled(rows: Rows, examples: Examples, task: str) -> Rows:
     return rows
 
 
-def _strata(rows: Rows, examples: Examples, task: str) -> Rows:
-    """Rows whose class is what a split keeps in proportion."""
+def _strata(rows: Rows, examples: Examples, task: str, mixture: Mixture | None) -> Rows:
+    """Rows whose class is what a split keeps in proportion; only the rows of the first data set, which is split, say what classes there are."""
+    first = [mixture is None or not mixture.set_of(name) for name in examples.ids]
     if task == "regression":
         values = np.array(examples.labels)
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, min(_BINS, max(1, len(values) // _ALONE)) + 1)[1:-1]))
-        return _merged(rows, [f"target {number}" for number in np.searchsorted(edges, values, side="right")], examples)
+        own = values[first]
+        edges = np.unique(np.quantile(own, np.linspace(0, 1, min(_BINS, max(1, len(own) // _ALONE)) + 1)[1:-1]))
+        return _merged(rows, [f"target {number}" for number in np.searchsorted(edges, values, side="right")], examples, first)
     if task == "multi_label":
-        counts = collections.Counter(name for names in examples.labels for name in names)
-        return _merged(rows, [min(names, key=lambda name: counts[name]) if names else "none" for names in examples.labels], examples)
+        counts = collections.Counter(name for names, here in zip(examples.labels, first) if here for name in names)
+        return _merged(rows, [min(names, key=lambda name: counts[name]) if names else "none" for names in examples.labels], examples, first)
     if task == "token_classification":
-        return _merged(rows, ["entities" if set(tags) - {"O"} else "none" for tags in examples.labels], examples)
+        return _merged(rows, ["entities" if set(tags) - {"O"} else "none" for tags in examples.labels], examples, first)
     return rows
 
 
-def _merged(rows: Rows, strata: Sequence[str], examples: Examples) -> Rows:
+def _merged(rows: Rows, strata: Sequence[str], examples: Examples, first: Sequence[bool]) -> Rows:
     """Strata of training rows, the small ones joined to the largest."""
-    counts = collections.Counter(name for name, split in zip(strata, examples.splits) if split == "train")
+    counts = collections.Counter(name for name, split, here in zip(strata, examples.splits, first) if split == "train" and here)
     largest = max(counts, key=lambda name: counts[name], default="all")
     return _relabelled(rows, [name if counts[name] >= _ALONE else largest for name in strata])
 
@@ -238,6 +317,11 @@ def _facts(data: DataConfig, examples: Examples, classes: Sequence[str], content
         "ignored": [],
         **examples.facts,
     }
+
+
+def _cutting(tokenizer: Tokenizer, max_length: int) -> str:
+    """What tells one way of cutting texts from another."""
+    return f"{tokenizer.digest} {max_length}" + ("" if tokenizer.truncation == "right" else f" {tokenizer.truncation}")
 
 
 def _tokens(encoded: Mapping[str, Encoded], buckets: tuple[int, ...], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from ftjax.data.text.packed import read_unpacked
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
 LARGEST_FILE = 2 * 2**30
@@ -41,12 +42,12 @@ def read_text(path: Path, encoding: str | None) -> Decoded:
 
     Raises:
       ConfigError: there is no such encoding.
-      DataError: the file is too large, holds NUL bytes, or is not in the encoding; the message names the line.
+      DataError: the file is too large, cannot be unpacked (`.gz`, `.zst`), holds NUL bytes, or is not in the encoding; the message names the line.
     """
     size = path.stat().st_size
     if size > LARGEST_FILE:
         raise DataError(f"{path} has {size:,} bytes; allowed are {LARGEST_FILE:,}: cut it into smaller files, or keep the columns that are needed")
-    decoded = decode(path.read_bytes(), str(path), encoding)
+    decoded = decode(read_unpacked(path, LARGEST_FILE), str(path), encoding)
     text = decoded.text.replace("\r\n", "\n")
     return dataclasses.replace(decoded, text=text if "\n" in text else text.replace("\r", "\n"))
 

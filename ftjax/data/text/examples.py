@@ -11,9 +11,11 @@ from typing import Any
 
 from ftjax.config import DataConfig, TextConfig
 from ftjax.data.dataset import SPLITS
+from ftjax.data.moments import Moment
 from ftjax.data.text.columns import Binding, bind
+from ftjax.data.text.places import Places
 from ftjax.data.text.squad import Answer
-from ftjax.data.text.table import Table, as_text
+from ftjax.data.text.table import Table, as_text, row_name
 from ftjax.data.text.tags import to_iob2
 from ftjax.errors import DataError
 
@@ -35,6 +37,8 @@ class Examples:
       rejected: rows that were left out, `{"file", "why"}`.
       facts: columns, encoding, delimiter and files, for the report.
       warnings: what was guessed and may be wrong.
+      groups: what rows that stay together have in common (`data.group`); empty where it is not asked for.
+      moments: when each row is from (`data.time`); empty where it is not asked for.
     """
 
     where: str
@@ -46,6 +50,8 @@ class Examples:
     rejected: Sequence[Mapping[str, str]]
     facts: Mapping[str, Any]
     warnings: Sequence[str]
+    groups: Sequence[str] = ()
+    moments: Sequence[Moment] = ()
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -68,26 +74,43 @@ def read_examples(tables: Mapping[str, Table], data: DataConfig, text: TextConfi
     if len({binding.pair is None for binding in bindings.values()}) > 1:
         told = ", ".join(f"{tables[split].where}: {'none' if binding.pair is None else repr(binding.pair)}" for split, binding in bindings.items())
         raise DataError(f"some files have a second text and others none ({told}); say text.text and text.text_pair")
-    names = _file_names(tables)
+    names = file_names(tables)
     rows: list[tuple[str, str, Any, str | None, Any]] = []
+    places: list[tuple[str | None, Moment | None]] = []
     rejected: list[dict[str, str]] = []
     warnings: list[str] = []
     for split in filter(tables.__contains__, SPLITS):
         table, reader = tables[split], _Reader(tables[split], bindings[split], text, task)
+        place_of = Places(table, data)
         warnings += [*table.warnings, *reader.warnings]
         _check_labelled(reader, split)
-        rejected += [{"file": f"{names[split]}:{line}", "why": why} for line, why in table.rejected]
+        rejected += [{"file": row_name(names[split], line), "why": why} for line, why in table.rejected]
         for row, line in enumerate(table.lines):
             try:
-                rows.append((f"{names[split]}:{line}", split, *reader(row)))
+                found = (row_name(names[split], line), split, *reader(row))
+                places.append(place_of(row))
+                rows.append(found)
             except DataError as error:
-                rejected.append({"file": f"{names[split]}:{line}", "why": str(error)})
+                rejected.append({"file": row_name(names[split], line), "why": str(error)})
     _check_rejected(str(data.path), rejected, len(rows), data.bad_files)
     ids, splits, texts, pairs, labels = (list(column) for column in zip(*rows)) if rows else ([], [], [], [], [])
     if task == "question_answering":
         ids = _question_ids(ids, tables)
     paired = any(binding.pair is not None for binding in bindings.values())
-    return Examples(str(data.path), ids, splits, texts, pairs if paired else None, labels, rejected, _facts(tables, bindings), tuple(dict.fromkeys(warnings)))
+    groups, moments = ([part for part in column if part is not None] for column in (zip(*places) if places else ((), ())))
+    return Examples(
+        str(data.path),
+        ids,
+        splits,
+        texts,
+        pairs if paired else None,
+        labels,
+        rejected,
+        _facts(tables, bindings),
+        tuple(dict.fromkeys(warnings)),
+        groups,
+        moments,
+    )
 
 
 def _bound(table: Table, data: DataConfig, text: TextConfig, task: str, split: str) -> Binding:
@@ -250,7 +273,7 @@ def _check_rejected(where: str, rejected: Sequence[Mapping[str, str]], good: int
         raise DataError(f"{where}: {len(rejected)} of {len(rejected) + good} rows cannot be used:\n{shown}{more}{hint}")
 
 
-def _file_names(tables: Mapping[str, Table]) -> dict[str, str]:
+def file_names(tables: Mapping[str, Table]) -> dict[str, str]:
     """What each split's file is called in ids: its name, or its whole path where two are called the same."""
     names = {split: Path(table.where).name for split, table in tables.items()}
     twice = {name for name, count in collections.Counter(names.values()).items() if count > 1}
@@ -259,8 +282,8 @@ def _file_names(tables: Mapping[str, Table]) -> dict[str, str]:
 
 def _question_ids(ids: list[str], tables: Mapping[str, Table]) -> list[str]:
     """The questions' own ids where all have one and no two the same; else file and number."""
-    names = _file_names(tables)
-    own = {f"{names[split]}:{line}": row[0] for split, table in tables.items() for line, row in zip(table.lines, table.rows)}
+    names = file_names(tables)
+    own = {row_name(names[split], line): row[0] for split, table in tables.items() for line, row in zip(table.lines, table.rows)}
     found = [own[name] for name in ids]
     return [str(name) for name in found] if None not in found and len(set(found)) == len(found) else ids
 

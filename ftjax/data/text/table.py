@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ftjax.config import TextConfig
+from ftjax.data.text.columnar import read_arrow, read_parquet
 from ftjax.data.text.delimited import read_delimited
-from ftjax.data.text.encodings import LARGEST_FILE, read_text
+from ftjax.data.text.encodings import read_text
+from ftjax.data.text.packed import plain_name
 from ftjax.errors import DataError
 
 _FORMATS = {
@@ -23,9 +25,12 @@ _FORMATS = {
     ".json": "json",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
 }
 SUFFIXES = (*_FORMATS, ".txt")
-Rejected = tuple[tuple[int, str], ...]
+Rejected = tuple[tuple[int | str, str], ...]
 """(line, why) of rows that cannot be used."""
 
 
@@ -37,7 +42,7 @@ class Table:
       where: the file.
       columns: names; the numbers "0", "1", ... where there is no header.
       rows: the values of each row in the order of the columns: strings, numbers, booleans, lists, or None where there is none.
-      lines: where each row begins, from 1 (in a Parquet file or a JSON array: its number).
+      lines: where each row begins, from 1 (in a Parquet file or a JSON array: its number); its whole name where the rows are of several files.
       facts: format, encoding, delimiter and header, for the report.
       warnings: what was guessed and may be wrong.
       rejected: rows that are not in the table's form.
@@ -46,7 +51,7 @@ class Table:
     where: str
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
-    lines: Sequence[int]
+    lines: Sequence[int] | Sequence[str]
     facts: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
     rejected: Rejected = ()
@@ -66,9 +71,12 @@ def read_table(path: Path, config: TextConfig) -> Table:
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file")
-    kind = config.format if config.format != "auto" else _FORMATS.get(path.suffix.lower())
-    if kind == "parquet" or (kind is None and _begins(path, b"PAR1")):
-        return _parquet(path)
+    kind = config.format if config.format != "auto" else _FORMATS.get(plain_name(path).suffix.lower())
+    start = _start(path) if kind is None else b""
+    if kind in ("parquet", "arrow") or start.startswith((b"PAR1", b"ARROW1")):
+        kind = kind or ("parquet" if start.startswith(b"PAR1") else "arrow")
+        columns, rows = read_parquet(path) if kind == "parquet" else read_arrow(path)
+        return Table(str(path), columns, rows, list(range(1, len(rows) + 1)), {"format": kind})
     decoded = read_text(path, config.encoding)
     warnings = (decoded.warning,) if decoded.warning else ()
     facts = {"encoding": decoded.encoding}
@@ -83,9 +91,9 @@ def read_table(path: Path, config: TextConfig) -> Table:
     return Table(str(path), found.columns, found.rows, found.lines, {**found.facts, **facts}, (*warnings, *found.warnings), found.rejected)
 
 
-def _begins(path: Path, magic: bytes) -> bool:
+def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(magic)) == magic
+        return file.read(6)
 
 
 def _json(text: str, where: str) -> list[tuple[int, Mapping[str, Any]]]:
@@ -125,21 +133,9 @@ def _of_objects(where: str, objects: Sequence[tuple[int, Mapping[str, Any]]], fa
     return Table(where, columns, rows, [line for line, _ in objects], facts, warnings)
 
 
-def _parquet(path: Path) -> Table:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise DataError(f"{path}: reading Parquet needs the package pyarrow (pip install pyarrow), or save the table as csv or jsonl") from None
-    try:
-        found = pyarrow.parquet.ParquetFile(path)
-        if sum(found.metadata.row_group(group).total_byte_size for group in range(found.metadata.num_row_groups)) > LARGEST_FILE:
-            raise DataError(f"{path} unpacks to more than {LARGEST_FILE:,} bytes; keep the columns and rows that are needed")
-        columns = {name: column.to_pylist() for name, column in zip(found.schema_arrow.names, found.read().columns)}
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is no Parquet file that can be read: {str(error).splitlines()[0]}") from None
-    rows = list(zip(*columns.values()))
-    return Table(str(path), tuple(columns), rows, list(range(1, len(rows) + 1)), {"format": "parquet"})
+def row_name(file: str, line: int | str) -> str:
+    """What a row is called: after its file and its line, unless it has a name already."""
+    return line if isinstance(line, str) else f"{file}:{line}"
 
 
 def as_text(value: Any) -> str | None:

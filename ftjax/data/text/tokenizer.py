@@ -18,10 +18,12 @@ import tokenizers
 from jaxtyping import Bool, Int
 
 from ftjax import files
+from ftjax.data.text.shorten import head_and_tail
 from ftjax.data.text.tokenizer_files import known_pad, read_definition
-from ftjax.errors import ConfigError, WeightsError
+from ftjax.errors import ConfigError, WeightsError, did_you_mean
 
 FILE = "tokenizer.json"
+TRUNCATIONS = ("right", "left", "middle")
 _CHUNK = 2048
 """Texts that are encoded at once: the library's own objects are many times larger than the arrays that are kept."""
 _SAMPLE = 2000
@@ -79,14 +81,23 @@ class Tokenizer:
       definition: the content of a tokenizer.json, without truncation and padding.
       where: the file it came from.
       pad: id of the padding token (which one it is matters to nobody: padding is masked).
+      truncation: what a text that is too long loses: its end ("right"), its beginning ("left") or its "middle".
     """
 
     definition: str
     where: str
     pad: int
+    truncation: str = "right"
 
     def __post_init__(self) -> None:
-        """Open it once, so that a damaged file is met here."""
+        """Open it once, so that a damaged file is met here.
+
+        Raises:
+          ConfigError: there is no such truncation.
+          WeightsError: the definition is damaged.
+        """
+        if self.truncation not in TRUNCATIONS:
+            raise ConfigError(f"text.truncation={self.truncation!r}: {did_you_mean(self.truncation, TRUNCATIONS)}")
         self.engine  # noqa: B018
 
     @functools.cached_property
@@ -99,6 +110,24 @@ class Tokenizer:
         """Id of the token for what the vocabulary does not have; None where every byte has a token."""
         token = json.loads(self.definition)["model"].get("unk_token")
         return None if token is None else self.engine.token_to_id(token)
+
+    @functools.cached_property
+    def specials(self) -> tuple[int, ...]:
+        """Ids of the special tokens, in order."""
+        named = {index for index, token in self.engine.get_added_tokens_decoder().items() if token.special}
+        return tuple(sorted(named.union(self.engine.encode("").ids, self.engine.encode("", "").ids)))
+
+    @functools.cached_property
+    def blank(self) -> int | None:
+        """Id of the token that stands for one which is not to be seen: the mask, else the unknown token; None where there is neither."""
+        masks = [index for index in map(self.engine.token_to_id, ("[MASK]", "<mask>")) if index is not None]
+        return masks[0] if masks else self.unknown
+
+    def lowercased(self) -> Tokenizer:
+        """The same, making texts lower case before anything else; offsets still are those of the text as it came."""
+        value = json.loads(self.definition)
+        steps = [{"type": "Lowercase"}, *([value["normalizer"]] if value.get("normalizer") else [])]
+        return dataclasses.replace(self, definition=_open(json.dumps(value | {"normalizer": {"type": "Sequence", "normalizers": steps}}), self.where).to_str())
 
     @functools.cached_property
     def size(self) -> int:
@@ -120,7 +149,7 @@ class Tokenizer:
         Args:
           texts: strings, or lists of words.
           pairs: the second text of each.
-          max_length: tokens, special ones included; the longer text of a pair is cut first.
+          max_length: tokens, special ones included; the longer text of a pair is cut first, where `truncation` says.
 
         Raises:
           ConfigError: `max_length` leaves no room for a token of each text.
@@ -131,7 +160,8 @@ class Tokenizer:
             raise ConfigError(f"text.max_length={max_length}: allowed is {needed} or more ({needed - self.special(pairs is not None)} and the special tokens)")
         engine = self._cutting(max_length, words)
         inputs: Sequence[Any] = texts if pairs is None else list(zip(texts, pairs))
-        return _joined(encoding for chunk in _chunks(inputs) for encoding in engine.encode_batch(chunk, is_pretokenized=words))
+        encodings = (encoding for chunk in _chunks(inputs) for encoding in engine.encode_batch(chunk, is_pretokenized=words))
+        return _joined(encodings, max_length if self.truncation == "middle" else None)
 
     def encode_apart(self, texts: Sequence[str]) -> Iterator[tokenizers.Encoding]:
         """Each text by itself: no special tokens, nothing cut off."""
@@ -155,7 +185,8 @@ class Tokenizer:
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a handful of tokenizers live as long as the run.
     def _cutting(self, max_length: int, words: bool) -> tokenizers.Tokenizer:
         engine = _open(_spaced(self.definition) if words else self.definition, self.where)
-        engine.enable_truncation(max_length, strategy="longest_first")
+        if self.truncation != "middle":
+            engine.enable_truncation(max_length, strategy="longest_first", direction=self.truncation)
         return engine
 
 
@@ -216,14 +247,16 @@ def _chunks(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield inputs[start : start + _CHUNK]
 
 
-def _joined(encodings: Iterator[tokenizers.Encoding]) -> Tokens:
+def _joined(encodings: Iterator[tokenizers.Encoding], without_middle: int | None) -> Tokens:
+    """The tokens end to end; with a length, those whose text is longer lose its middle."""
     ids, segments, words, lengths, truncated = [], [], [], [0], []
     for encoding in encodings:
-        ids.append(np.array(encoding.ids, np.int32))
-        segments.append(np.array(encoding.type_ids, np.int8))
-        words.append(np.array([-1 if word is None else word for word in encoding.word_ids], np.int32))
-        lengths.append(len(encoding))
-        truncated.append(bool(encoding.overflowing))
+        kept = slice(None) if without_middle is None else head_and_tail(encoding, without_middle)
+        ids.append(np.array(encoding.ids, np.int32)[kept])
+        segments.append(np.array(encoding.type_ids, np.int8)[kept])
+        words.append(np.array([-1 if word is None else word for word in encoding.word_ids], np.int32)[kept])
+        lengths.append(len(ids[-1]))
+        truncated.append(bool(encoding.overflowing) or len(ids[-1]) < len(encoding))
 
     def joined(parts: list[np.ndarray]) -> np.ndarray:
         return np.concatenate(parts or [np.empty(0, np.int32)])

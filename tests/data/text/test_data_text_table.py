@@ -10,7 +10,7 @@ import pytest
 from text_files import jsonl, write
 
 from ftjax.config import TextConfig
-from ftjax.data.text import encodings, table
+from ftjax.data.text import columnar, encodings
 from ftjax.data.text.table import read_table
 from ftjax.errors import ConfigError, DataError
 
@@ -185,6 +185,6 @@ def test_an_enormous_file_is_not_read(tmp_path, monkeypatch):
     _refused(r" has 12 bytes; allowed are 10: cut it into smaller files, or keep the columns that are needed", tmp_path / "a.csv", "text,label\n\n")
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x" * 100]}), path)
-    monkeypatch.setattr(table, "LARGEST_FILE", 10)
+    monkeypatch.setattr(columnar, "LARGEST_FILE", 10)
     with pytest.raises(DataError, match=r"a\.parquet unpacks to more than 10 bytes; keep the columns and rows that are needed$"):
         read_table(path, TextConfig())

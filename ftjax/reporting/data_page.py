@@ -1,0 +1,245 @@
+"""The page of `ftjax data report`, and its tables for the terminal: what a data set holds, and what is wrong with it, with examples.
+
+Like report.html it is complete in itself, follows light and dark, and escapes whatever came from the data.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from ftjax.reporting import examples, figures, html, text_figures, texts, wording
+from ftjax.reporting.record import listing, mapping
+
+GROUPS = 24
+"""Groups of copies that are shown of each kind; all are in findings.json."""
+MEMBERS = 6
+"""Rows of a group that are shown."""
+CLASSES = 60
+"""Classes whose samples are shown."""
+LISTED = 200
+"""Rejected rows that are listed."""
+SAME, DIFFERENT = False, True
+
+
+def shown(report: Mapping[str, Any]) -> list[str]:
+    """Ids of the rows that the page shows, each once."""
+    names = [name for _, group in _groups(report) for name in group["ids"][:MEMBERS]]
+    names += [name for _, some in list(report["samples"].items())[:CLASSES] for name in (some if report["kind"] == "images" else some[:2])]
+    return list(dict.fromkeys(names))
+
+
+def _groups(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("exact" or "near", group) of all that are shown."""
+    exact, near = report["duplicates"], report["near_duplicates"]
+    seen = [*exact["across"], *(entry for entry in exact["conflicting"] if entry not in exact["across"])]
+    inside = {name for entry in seen for name in entry["ids"]}
+    seen += [{**entry, "splits": [entry["split"]] * len(entry["ids"])} for entry in exact["within"] if not inside & set(entry["ids"])]
+    yield from (("exact", entry) for entry in seen[:GROUPS])
+    yield from (("near", entry) for entry in listing(near.get("groups"))[:GROUPS])
+
+
+def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
+    """(title, columns, rows) for the terminal."""
+    splits = report["splits"]
+    found = [("rows", ("split", "rows", "classes", "smallest class", "largest class"), [_split_row(name, split) for name, split in splits.items()])]
+    if 0 < len(report["classes"]) <= CLASSES and any(split["per_class"] for split in splits.values()):
+        rows = [(name, *(split["per_class"].get(name, 0) for split in splits.values())) for name in report["classes"]]
+        found.append(("classes", ("class", *splits), rows))
+    facts = [*_facts(report), *_checks(report)]
+    return [*found, ("findings", ("what", "found"), facts)]
+
+
+def _split_row(name: str, split: Mapping[str, Any]) -> tuple[Any, ...]:
+    counts = [count for count in split["per_class"].values() if count]
+    return (name, split["rows"], len(counts), min(counts, default="–"), max(counts, default="–"))
+
+
+def _split_cells(name: str, split: Mapping[str, Any]) -> dict[str, str]:
+    cells = (wording.printable(cell) if isinstance(cell, str) else wording.count(cell) for cell in _split_row(name, split))
+    return dict(zip(("name", "rows", "classes", "smallest", "largest"), cells, strict=True))
+
+
+def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Sizes, lengths, columns and encoding, in words."""
+    facts: list[tuple[str, Any]] = []
+    if sizes := mapping(report.get("sizes")):
+        smallest, median, largest = (wording.shape(sizes[name]) for name in ("smallest", "median", "largest"))
+        told = f"all {median}" if sizes["different"] == 1 else f"{smallest} to {largest}, median {median}; {wording.count(sizes['different'])} different"
+        facts.append(("sizes (height × width)", told))
+    for name, side in mapping(report.get("lengths")).items():
+        for unit in ("characters", "words"):
+            if unit in side:
+                one = side[unit]
+                said = f"median {wording.count(one['median'])}, 99 % have at most {wording.count(one['most'])}, longest {wording.count(one['longest'])}"
+                facts.append((f"{unit} of {texts.ROLES.get(name, name)}", said))
+    for role, entry in mapping(report.get("columns")).items():
+        facts.append((f"column of the {texts.ROLES.get(role, role)}", f"{wording.value(entry.get('column'))} ({entry.get('origin')}: {entry.get('why')})"))
+    facts += [(name, report.get(name)) for name in ("encoding", "format") if report.get(name)]
+    if isinstance(report.get("delimiter"), str):
+        facts.append(("delimiter", repr(report["delimiter"])))
+    if report.get("unused_columns"):
+        facts.append(("unused columns", ", ".join(report["unused_columns"])))
+    facts += [(f"converted: {name}", count) for name, count in mapping(report.get("conversions")).items()]
+    return [(name, wording.printable(value)) for name, value in facts]
+
+
+def _checks(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong, counted."""
+    exact, near = report["duplicates"], report["near_duplicates"]
+    leaking = mapping(near.get("leaking"))
+    counted = [
+        ("rows that cannot be used", len(report["rejected"])),
+        ("files ignored", len(report["ignored"])),
+        ("sets of exact copies within a split", len(exact["within"])),
+        ("sets of exact copies across splits", len(exact["across"])),
+        ("sets of exact copies with different labels", len(exact["conflicting"])),
+    ]
+    if near.get("policy") != "off":
+        counted += [
+            ("groups of near duplicates", len(near["groups"])),
+            ("groups of near duplicates across splits", near["across"]),
+            ("groups of near duplicates with different labels", near["conflicting"]),
+            *((f"rows of {split} nearly like one of train", count) for split, count in leaking.items() if split in report["splits"]),
+        ]
+        counted += [("pictures too small to compare", near["too_small"])] if near["too_small"] else []
+    return [(name, wording.count(count)) for name, count in counted]
+
+
+def _one(name: str) -> str:
+    """`"groups of ..."` -> `"group of ..."`."""
+    first, _, rest = name.partition(" ")
+    return f"{first.removesuffix('s')} {rest}"
+
+
+def page(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole page; the same findings give the same bytes.
+
+    Args:
+      report: content of findings.json.
+      seen: id -> what a person sees of the row, as test.json keeps examples.
+    """
+    values = {"exact": [], "near": []}
+    for kind, group in _groups(report):
+        values[kind].append(_group(group, report, seen))
+    return html.fill("data_page.html.j2", **_content(report, seen), **values)
+
+
+def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    per_class = {name: split["per_class"] for name, split in report["splits"].items() if split["per_class"]}
+    total = sum(split["rows"] for split in report["splits"].values())
+    near = report["near_duplicates"]
+    return {
+        "title": f"Data in {wording.printable(PurePath(report['path']).name or report['path'])}",
+        "path": wording.printable(report["path"]),
+        "chips": [
+            ("source", report["source"]),
+            ("rows", wording.count(total)),
+            ("classes", wording.count(len(report["classes"]))),
+            *((split, wording.count(found["rows"])) for split, found in report["splits"].items()),
+        ],
+        "verdict": _verdict(report),
+        "warnings": [wording.printable(line) for line in report["warnings"]],
+        "facts_shown": [("source", f"{report['source']} ({report['why']})"), *_facts(report)],
+        "checks": [(_one(name) if count == "1" else name, count) for name, count in _checks(report)],
+        "splits": [_split_cells(name, split) for name, split in report["splits"].items()],
+        "class_figure": figures.class_counts(per_class, report["classes"]),
+        "size_figures": _size_figures(report),
+        "legend": [(name, colour) for name, colour in figures.SPLITS.items() if name in report["splits"]],
+        "of_text": report["kind"] == "texts",
+        "samples": _sample_rows(report, seen),
+        "classes_left": max(0, len(report["samples"]) - CLASSES),
+        "exact_total": len({tuple(entry["ids"]) for key in ("across", "conflicting") for entry in report["duplicates"][key]}) + _only_within(report),
+        "near_total": len(listing(near.get("groups"))),
+        "near_policy": near.get("policy"),
+        "threshold": near.get("threshold"),
+        "rejected": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["rejected"][:LISTED]],
+        "rejected_total": len(report["rejected"]),
+        "ignored": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["ignored"][:LISTED]],
+        "sure": sum(entry["sure"] for entry in report["advice"]),
+        "unsure": sum(not entry["sure"] for entry in report["advice"]),
+        "seconds": wording.duration(report["seconds"]),
+    }
+
+
+def _only_within(report: Mapping[str, Any]) -> int:
+    exact = report["duplicates"]
+    inside = {name for key in ("across", "conflicting") for entry in exact[key] for name in entry["ids"]}
+    return sum(not inside & set(entry["ids"]) for entry in exact["within"])
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    """One sentence: whether a person has to do something before training."""
+    exact, leaking = report["duplicates"], mapping(report["near_duplicates"].get("leaking"))
+    found = []
+    if exact["across"] or any(leaking.values()):
+        found.append("rows of one split are in another, or almost")
+    if exact["conflicting"] or report["near_duplicates"].get("conflicting"):
+        found.append("rows that are the same, or almost, have different labels")
+    if report["rejected"]:
+        found.append("some rows cannot be used")
+    if not found:
+        return "Every row can be used, and nothing in one split was found again in another."
+    told = "; ".join(found)
+    return f"{told[0].upper()}{told[1:]}. The examples are below."
+
+
+def _size_figures(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Histograms of sizes or lengths."""
+    found = []
+    if (drawn := mapping(mapping(report.get("sizes")).get("histogram"))) and report["sizes"]["different"] > 1:
+        found.append(("Shorter side of the pictures in pixels", text_figures.lengths(drawn["edges"], drawn["counts"], (), None, "pixels")))
+    for name, side in mapping(report.get("lengths")).items():
+        if drawn := mapping(side.get("histogram")):
+            what = {"text": "texts", "text_pair": "second texts"}.get(name, name)
+            found.append((f"Lengths of the {what} in {drawn['unit']}", text_figures.lengths(drawn["edges"], drawn["counts"], (), None, drawn["unit"])))
+    return found
+
+
+def _sample_rows(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for name, ids in list(report["samples"].items())[:CLASSES]:
+        found = [_row(one, seen) for one in ids if one in seen]
+        if found:
+            rows.append({"name": wording.printable(name), "rows": found})
+    return rows
+
+
+def _row(name: str, seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    item = mapping(seen.get(name))
+    image = item.get("image")
+    parts = [found["text"] for key in ("text", "text_pair") if (found := texts.excerpt(item, key))]
+    return {"id": wording.printable(name), "image": image if isinstance(image, str) and examples.IMAGE.fullmatch(image) else None, "parts": parts}
+
+
+def _group(group: Mapping[str, Any], report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What is shown of a group: its rows, those after the first with the words marked that differ from it."""
+    labels = group.get("labels") or [""] * len(group["ids"])
+    rows = []
+    for name, split, label in list(zip(group["ids"], group["splits"], labels, strict=True))[:MEMBERS]:
+        rows.append({**_row(name, seen), "split": split, "label": wording.printable(label)})
+    first = rows[0]["parts"] if rows else []
+    for number, row in enumerate(rows):
+        other = rows[1]["parts"] if number == 0 and len(rows) > 1 else first
+        row["parts"] = [marked(part, other[place] if place < len(other) else "") for place, part in enumerate(row["parts"])]
+    similarity = group.get("similarity")
+    told = "" if not similarity else wording.number(similarity[0], 3) if similarity[0] == similarity[1] else f"{similarity[0]:.3f} to {similarity[1]:.3f}"
+    return {
+        "rows": rows,
+        "more": max(0, len(group["ids"]) - MEMBERS),
+        "across": len(set(group["splits"])) > 1,
+        "conflicting": len(set(labels)) > 1,
+        "similarity": told,
+    }
+
+
+def marked(text: str, other: str) -> list[tuple[str, bool]]:
+    """`text` as pieces (words, whether they differ from what `other` has in their place)."""
+    mine, theirs = text.split(), other.split()
+    pieces: list[tuple[str, bool]] = []
+    for tag, begin, end, _, _ in difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+        if end > begin:
+            pieces.append((" ".join(mine[begin:end]), SAME if tag == "equal" else DIFFERENT))
+    return pieces
