@@ -193,7 +193,7 @@ class _Reader:
             raise DataError(f"it has {len(words)} words and {len(tags)} tags")
         if row in self.bad_tags:
             word, why = self.bad_tags[row]
-            place = f"line {self.table.lines[row] + word}" if self.table.facts.get("format") == "conll" else f"word {word + 1}"
+            place = f"line {int(self.table.lines[row]) + word}" if self.table.facts.get("format") == "conll" else f"word {word + 1}"
             raise DataError(f"{place} ({words[word]!r}): {why}")
         return tuple(self.tags[row])
 
