@@ -79,7 +79,7 @@ def _answers(evaluator: Evaluator, params: Tree, extra: Tree, plan: Plan) -> lis
     return [part["logits"][np.resize(part["weight"] > 0, len(part["logits"]))] for part in parts]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
     """A finished run's model, ready to answer for new pictures or texts."""
 
@@ -93,6 +93,11 @@ class Predictor:
     evaluator: Evaluator
     batch_size: int
     max_pixels: int
+
+    def __repr__(self) -> str:
+        """One line for a notebook: the model, its task and its classes."""
+        names = f", {len(self.classes)} classes ({', '.join(self.classes[:3])}{', ...' if len(self.classes) > 3 else ''})" if self.classes else ""
+        return f"Predictor({self.model.spec.family}, {trees.count(self.params):,} parameters, {type(self.task).__name__}{names})"
 
     @property
     def reads_text(self) -> bool:

@@ -17,6 +17,9 @@ from ftjax.data import SPLITS
 from ftjax.errors import ConfigError, DataError, did_you_mean
 from ftjax.tasks import Classification
 
+_OF_THE_RUN = ("labels_per_class", "fraction", "max_per_class", "drop", "validation_path", "test_path", "group", "time", "folds", "test_fold")
+"""What said of the run's own data which rows are for what."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `evaluate`."""
@@ -28,9 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """Measure and print metrics with intervals; --config.data.* may name other data with the same classes."""
     predictor = load(arguments.workdir)
-    dataset, config = _data(arguments.workdir, flags, predictor)
+    config = _config(arguments.workdir, flags, predictor)
     split = arguments.split or ("all" if _elsewhere(flags) else "test")
-    records = relabel(predictor, dataset, split)
+    if _elsewhere(flags) and split == "all":
+        records = predictor.records(_whole(config, predictor))
+    else:
+        records = relabel(predictor, _collected(arguments.workdir, config, flags, predictor), split)
     found = predictor.measures.intervals(
         records,
         resamples=config.evaluation.bootstrap,
@@ -46,17 +52,35 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     return 0
 
 
-def _data(workdir: Path, flags: dict[str, str], predictor: Predictor) -> tuple[data.Dataset, Config]:
-    """The run's own data, which must be those it was trained on, or the ones that the flags name."""
+def _config(workdir: Path, flags: dict[str, str], predictor: Predictor) -> Config:
+    """The run's configuration; where the flags name other data, without what was said of the run's own."""
     foreign = [key for key in flags if not key.startswith(("data.", "text.")) or key in ("text.max_length", "text.stride")]
     if foreign:
         raise ConfigError(f"evaluate takes --config.data.* and --config.text.* only (texts are cut as in training), not --config.{foreign[0]}")
     if not (workdir / "config.json").is_file():
         raise ConfigError(f"{workdir} has no config.json, so its data are not known; evaluate needs the run directory, not a copy of its model")
     trained = configuration.from_mapping(files.read_json(workdir / "config.json")["config"], "config.json")
-    # Sampling was for training, and so were the run's own validation and test files; what is measured is what the flags name.
-    opened = {"data.labels_per_class": "none", "data.drop": "none", "data.validation_path": "none", "data.test_path": "none"} if _elsewhere(flags) else {}
-    config = configuration.resolve(None, opened | _columns(predictor, flags) | dict(flags), trained).config if flags else trained
+    if not flags:
+        return trained
+    # Splits and samples were for training, and so were the run's own validation and test files; what is measured is what the flags name.
+    data_flags = {f"data.{key}": "none" for key in _OF_THE_RUN} | {"data.mixture": "()"} if _elsewhere(flags) else {}
+    return configuration.resolve(None, data_flags | _columns(predictor, flags) | dict(flags), trained).config
+
+
+def _whole(config: Config, predictor: Predictor) -> data.Split:
+    """Every row of other data; what was left out is said."""
+    if predictor.reads_text:
+        cutting = predictor.preprocessing
+        split = data.labelled_texts(config.data, config.text, config.task, cutting.tokenizer, cutting.max_length, predictor.classes)
+    else:
+        split = data.labelled_images(config.data, predictor.preprocessing.image, predictor.classes)
+    for rejected in split.rejected:
+        sys.stderr.write(f"left out: {rejected['file']}: {rejected['why']}\n")
+    return split
+
+
+def _collected(workdir: Path, config: Config, flags: dict[str, str], predictor: Predictor) -> data.Dataset:
+    """The run's own data, which must be those it was trained on, or the splits of the ones that the flags name."""
     dataset = _collect(config, predictor)
     stored = files.read_json(workdir / "data.json")["fingerprint"]
     if not _elsewhere(flags) and dataset.report["fingerprint"] != stored:
@@ -64,7 +88,7 @@ def _data(workdir: Path, flags: dict[str, str], predictor: Predictor) -> tuple[d
             f"{dataset.report['source']} has changed since the run ({stored[:12]}, now {dataset.report['fingerprint'][:12]}), so its test split may hold "
             f"examples that were trained on; restore it, or name other data with --config.data.path"
         )
-    return dataset, config
+    return dataset
 
 
 def _elsewhere(flags: Mapping[str, str]) -> bool:

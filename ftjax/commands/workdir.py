@@ -42,12 +42,19 @@ NOT_THE_RUN = (
 """Keys that may differ when a run is continued: they change what is seen, where and how fast, not which parameters come out."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Run:
     """A run's directory and the content of its result.json."""
 
     workdir: Path
     result: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """One line for a notebook: where it is, how it ended and what it reached."""
+        metric = self.result.get("metric", {}).get("name")
+        reached = self.result.get("splits", {}).get("test", {}).get(metric)
+        shown = f", test {metric} {reached['value']:.4g} ({reached['low']:.4g} to {reached['high']:.4g})" if reached else ""
+        return f"Run({str(self.workdir)!r}, {self.result.get('status')}{shown})"
 
     def records(self) -> Records:
         """Predictions and logits of the test split; only a run that ended ok has them."""

@@ -21,6 +21,7 @@ from ftjax.data.collect import collect
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
+from ftjax.data.labelled import labelled_images, labelled_texts
 from ftjax.data.load import batch_at, batches_of_every_shape, eval_batches, steps_per_epoch, train_batches
 from ftjax.data.predict import read_images
 from ftjax.data.sample import draw_by_class
@@ -60,6 +61,8 @@ __all__ = [
     "eval_batches",
     "image_split",
     "mixing",
+    "labelled_images",
+    "labelled_texts",
     "open_tokenizer",
     "read_held_out",
     "read_images",

@@ -103,8 +103,7 @@ def multi_label(run: Run) -> dict[str, Any]:
 def token_classification(run: Run) -> dict[str, Any]:
     """A table per entity type, or per tag where tags mark no entities, and sentences with wrong ones."""
     tables = counts_table(run.test.get("entities"), "Every entity type", "Type") + counts_table(run.test.get("labels"), "Every tag", "Tag")
-    title = f"Sentences with wrong {'tags' if run.test.get('labels') else 'entities'}"
-    shown = _shown(title, "those the model was most wrong about first", "sentences", examples.sentences(run.test.get("errors")))
+    shown = _shown("Sentences with wrong tags", "those the model was most wrong about first", "sentences", examples.sentences(run.test.get("errors")))
     return {"figures": [], "tables": tables, "shown": shown}
 
 

@@ -177,6 +177,8 @@ class _Run:
         if len(self.plan.stages) > 1:
             phase = self.stage.phase
             self.view.message(f"phase {self.plan.stages.index(self.stage) + 1} of {len(self.plan.stages)}: steps {phase.start} to {phase.stop}")
+        lengths = len(self.plan.dataset.splits["train"].buckets)
+        self.view.message("compiling the step" + (f" for {lengths} lengths of text (text.buckets)" if lengths > 1 else ""))
         with self.clock.run("compiling"):
             return self.plan.feed(self.stage, self.state)
 

@@ -117,6 +117,26 @@ def test_evaluate_measures_the_test_split_as_the_run_did(run: tuple[str, Any], t
         np.testing.assert_allclose(again[name]["value"], interval["value"], rtol=1e-6, err_msg=name)
 
 
+def test_other_data_are_measured_whole_however_few_they_are(run: tuple[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    task, finished = run
+    if task != "classification":
+        pytest.skip("one task is enough")
+    rows = [(text, label) for text, label in texts(40, seed=9) if label == texts(1, seed=9)[0][1]]
+    write_table(tmp_path / "other.csv", ("text", "label"), rows)
+    call = ["evaluate", "--workdir", str(finished.workdir), f"--config.data.path={tmp_path / 'other.csv'}", "--output", str(tmp_path / "found.json")]
+    assert main(call) == 0
+    assert files.read_json(tmp_path / "found.json")["examples"] == len(rows)
+    write_table(tmp_path / "other.csv", ("text", "label"), [*rows, ("bara", "odd")])
+    assert main(call) == 2
+    assert "has class 'odd', which the model does not know" in capsys.readouterr().err
+
+
+def test_a_notebook_sees_one_line(run: tuple[str, Any]) -> None:
+    _, finished = run
+    assert re.fullmatch(r"Run\('.*run', ok, test \w+ [-\d.e]+ \([-\d.e]+ to [-\d.e]+\)\)", repr(finished))
+    assert re.fullmatch(r"Predictor\(bert, [\d,]+ parameters, \w+(, \d+ classes \(.*\))?\)", repr(ftjax.load(finished.workdir)))
+
+
 def test_the_page_shows_texts_and_no_pixels(run: tuple[str, Any]) -> None:
     _, finished = run
     page = (finished.workdir / "report.html").read_text()

@@ -19,6 +19,7 @@ LARGEST_FIELD = 2_000_000
 _CANDIDATES = ("\t", ",", ";", "|")
 _LOOK = 200
 """Rows at which detection looks."""
+_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 _NAME = re.compile(r"[^\W\d][\w.\-/]*(?: [\w.\-/]+){0,2}")
 _SHOWN = {"\t": "tab", ",": "comma", ";": "semicolon"}
 
@@ -171,7 +172,10 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _has_header(rows: Sequence[Sequence[str]], config: TextConfig, delimiter: str | None) -> bool:
-    """Whether the first row names the columns: short, different names, one of them known (or all like identifiers) and none a value of its own column."""
+    """Whether the first row names the columns: short, different names, one of them known (or all like identifiers) and none a value of its own column.
+
+    Names of several words count where a column below them is of another kind: numbers, or values that come again and again without the name among them.
+    """
     first, wanted = [cell.strip() for cell in rows[0]], {config.text, config.text_pair, *(config.label or "").split(",")}
     if wanted & set(first):
         return True
@@ -181,8 +185,19 @@ def _has_header(rows: Sequence[Sequence[str]], config: TextConfig, delimiter: st
         return True
     if len(set(first)) < len(first):
         return False
-    again = any(row[column].strip() == cell for row in rows[1:1001] for column, cell in enumerate(first) if column < len(row))
-    return len(first) > 1 and len(rows) > 3 and all(cell and " " not in cell for cell in first) and not again
+    body = rows[1:1001]
+    again = any(row[column].strip() == cell for row in body for column, cell in enumerate(first) if column < len(row))
+    if len(first) < 2 or len(rows) < 4 or not all(first) or again:
+        return False
+    return all(" " not in cell for cell in first) or any(
+        _is_of_a_kind([row[column].strip() for row in body if column < len(row)]) for column in range(len(first))
+    )
+
+
+def _is_of_a_kind(values: Sequence[str]) -> bool:
+    """Whether a column holds numbers, or a few values that come again and again."""
+    given = [value for value in values if value]
+    return bool(given) and (all(_NUMBER.fullmatch(value) for value in given) or 3 * len(set(given)) <= len(given))
 
 
 def _columns(names: Sequence[str], where: str) -> tuple[str, ...]:

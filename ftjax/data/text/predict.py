@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def read_texts(path: str | Path, preprocessing: TextPreprocessing, text: TextCon
     """
     config = text or TextConfig()
     file = existing_path(str(path), "", "a file of texts", "input")
-    table = _read(file, config, preprocessing.task)
+    table = _read(file, config, preprocessing)
     if table.rejected:
         shown = "\n".join(f"  line {line}: {why}" for line, why in table.rejected[:20])
         raise DataError(f"{file}: {len(table.rejected)} rows are not in the table's form, and every row must come out again:\n{shown}")
@@ -116,11 +117,14 @@ def _split(where: str, ids: Sequence[str], texts: Sequence[Any], pairs: Sequence
     return encoded.split(choose_buckets(encoded.lengths, buckets), tokenizer.pad)
 
 
-def _read(file: Path, config: TextConfig, task: str) -> Table:
-    if task == "question_answering":
+def _read(file: Path, config: TextConfig, preprocessing: TextPreprocessing) -> Table:
+    if preprocessing.task == "question_answering":
         return read_squad(file, config, answered=False)
-    if task == "token_classification" and file.suffix.lower() in _CONLL:
+    if preprocessing.task == "token_classification" and file.suffix.lower() in _CONLL:
         return conll.read_conll(file, config, tagged=False)
+    if config.text is None and preprocessing.columns is not None:
+        # A first line with the name that the model was trained on is the header, whatever the name looks like.
+        config = dataclasses.replace(config, text=preprocessing.columns[0])
     return read_table(file, config)
 
 

@@ -165,3 +165,9 @@ def test_a_table_without_the_trained_column_is_an_error_that_names_the_flag(tmp_
         read_texts(path, trained)
     assert str(refused.value) == message
     assert read_texts(path, trained, TextConfig(text="sentense"))[1].show(0) == {"text": "the cat"}
+
+
+def test_a_line_with_the_trained_name_is_the_header_whatever_it_looks_like(tmp_path):
+    path = write(tmp_path / "q.csv", "meine Frage\nwhere is the cat\n")
+    rows, split = read_texts(path, _preprocessing(tmp_path, columns=("meine Frage", None)))
+    assert (rows, len(split)) == ([{"meine Frage": "where is the cat"}], 1)

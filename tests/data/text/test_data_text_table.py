@@ -54,6 +54,21 @@ def test_delimiter_and_header_are_found_out(tmp_path, name, content, delimiter, 
     assert not found.rejected
 
 
+@pytest.mark.parametrize(
+    ("first", "row", "header"),
+    [
+        ("Ticket Subject,Ticket Type", "Printer does not print {0},hardware", True),
+        ("Beschreibung des Falls;zuständig", "Der Drucker {0} druckt nicht;IT", True),
+        ("Review of it,How many", "a fine film {0},{1}", True),
+        ("a fine film,good", "another film {0},good", False),
+        ("so so,never again", "another film {0},{0} times", False),
+    ],
+)
+def test_a_header_of_several_words_is_seen_by_the_columns_below_it(tmp_path, first, row, header):
+    path = write(tmp_path / "a.csv", "\n".join([first, *(row.format(number, number % 7) for number in range(12))]))
+    assert _read(path).facts["header"] is header
+
+
 def test_header_and_delimiter_can_be_said(tmp_path):
     path = write(tmp_path / "a.csv", "good,film\nbad,day\n")
     assert _read(path, header=True).columns == ("good", "film")
