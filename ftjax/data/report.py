@@ -43,6 +43,8 @@ def warnings_of(report: dict[str, Any], noun: str = "images") -> list[str]:
     if duplicates["conflicting"]:
         done = "those in train were dropped" if duplicates["policy"] == "drop" else "they were left in"
         found.append(f"{len(duplicates['conflicting'])} {noun} are there with different labels; {done}")
+    if len(duplicates["dropped"]) > len(duplicates["across"]) + len(duplicates["conflicting"]):
+        found.append(f"{len(duplicates['dropped'])} rows in all were dropped as copies; rejected.jsonl names them")
     found += warnings_of_near(report["near_duplicates"], noun) if "near_duplicates" in report else []
     if report["rejected"]:
         found.append(f"{len(report['rejected'])} unreadable {noun} were skipped")
