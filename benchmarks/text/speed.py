@@ -1,8 +1,8 @@
 """Step times of MiniLM training in one process, interleaved: ftjax's bucketed batches against the Trainer's batches grouped by length.
 
-    python -m benchmarks.text.speed [--sets sst2 rte] [--rounds 7] [--steps 20]
+    python -m benchmarks.text.speed [--sets sst2 rte] [--rounds 3] [--buckets 8]
 
-In every round each contender does so many of its own steps, with its own batches of the same rows, and a ratio is of two contenders in one round: other work
+In every round each contender does an epoch of its own steps, with its own batches of the same rows, and a ratio is of two contenders in one round: other work
 on the machine slows both. The Trainer's loop is its `training_step` with its clipping, optimiser, scheduler and dataloader, without logging, callbacks and
 saving. Then the same batches go through the parts of a step, to say where time goes. Writes benchmarks/results/text_speed.md and .json.
 """
@@ -186,7 +186,8 @@ def measure(text_set: TextSet, folder: Path, rounds: int, steps: int, buckets: i
             if number:  # Round 0 warms up.
                 speeds[one.name].append(examples / (time.perf_counter() - began))
         say(f"{text_set.name} round {number}: " + ", ".join(f"{name} {values[-1]:.1f}/s" for name, values in speeds.items() if values))
-    parts = {one.name: {name: seconds / steps for name, seconds in one.parts(steps).items()} for one in contenders}
+    some = min(steps, 20)
+    parts = {one.name: {name: seconds / some for name, seconds in one.parts(some).items()} for one in contenders}
     compiling = {one.name: one.compile_seconds for one in contenders if isinstance(one, Ours)}
     lengths = {"buckets": contenders[0].plan.dataset.splits["train"].buckets} if isinstance(contenders[0], Ours) else {}
     return {"name": text_set.name, "rounds": rounds, "steps": steps, "speeds": speeds, "parts": parts, "compile_seconds": compiling, **lengths}
@@ -239,8 +240,8 @@ def render(results: Sequence[dict[str, Any]], versions: dict[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=data.NAMES, default=["sst2", "rte"], metavar="NAME", help=", ".join(data.NAMES))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="of a round; otherwise an epoch, so that every contender meets every length as often")
     parser.add_argument("--buckets", type=int, default=8, help="lengths that ftjax pads to, `text.buckets`")
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "text")
     parser.add_argument("--output", type=Path, default=RESULTS / "text_speed.json", help="the page lies beside it")
@@ -252,7 +253,8 @@ def main() -> None:
     for name in flags.sets:
         text_set = data.named(name)
         folder = data.write(text_set, flags.workdir / "data")
-        results.append(measure(text_set, folder, flags.rounds, flags.steps, flags.buckets, lambda line: print(line, flush=True)))
+        steps = flags.steps or text_set.rows // Settings().batch_size
+        results.append(measure(text_set, folder, flags.rounds, steps, flags.buckets, lambda line: print(line, flush=True)))
     versions = page.versions()
     files.write_json(flags.output, {"results": results, "versions": versions})
     flags.output.with_suffix(".md").write_text(render(results, versions))
