@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import zipfile
 from pathlib import Path
 
@@ -51,7 +52,10 @@ def test_banking77(tokenizer, texts):
     assert (_columns(dataset.report), dataset.report["delimiter"]) == ({"text": "text", "label": "category"}, ",")
     assert len(dataset.classes) == 77
     assert sum(_rows(dataset.report)) == 10003 + 3080 - len(dataset.report["duplicates"]["dropped"])
-    assert dataset.report["warnings"] == ["7 texts are in more than one split; the copies outside of the higher split were dropped"]
+    first, *alike = dataset.report["warnings"]
+    assert first == "7 texts are in more than one split; the copies outside of the higher split were dropped"
+    assert alike
+    assert all(" almost the same " in warning for warning in alike), alike
     ids = np.concatenate([batch["id"] for batch in eval_batches(dataset.splits["test"], 100)])
     assert sorted(ids[ids >= 0]) == list(range(3080))
 
@@ -85,7 +89,12 @@ def test_sms_spam_without_a_header(tokenizer, texts):
     report = _collect(tokenizer, texts / "sms_spam" / "sms.tsv").report
     assert (_columns(report), report["classes"]) == ({"text": "1", "label": "0"}, ["ham", "spam"])
     assert sum(_rows(report)) == 5574
-    assert [warning.split(": ")[-1] for warning in report["warnings"]] == ["quotes are not balanced; they were read as ordinary characters"]
+    *alike, quotes = report["warnings"]
+    assert quotes.split(": ")[-1] == "quotes are not balanced; they were read as ordinary characters"
+    assert [re.sub(r"\d+", "n", warning)[:50] for warning in alike] == [
+        "n texts of validation are almost the same as one o",
+        "n texts of test are almost the same as one of trai",
+    ]
 
 
 def test_trec_raw(tokenizer, texts):
