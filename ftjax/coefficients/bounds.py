@@ -11,7 +11,8 @@ since 1 - b1^t >= 1 - b1 and 1 - b2^t <= 1. Lion's direction is a sign.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -43,16 +44,21 @@ def bounded(table: Table, config: Config, clock: Clock) -> Callable[[Int[Array, 
     shape, rows = learning_rate_shape(optimizer, clock), [row for row in table.rows if row.live]
 
     def decide(step: Int[Array, ""], hyper: Hyper) -> Bool[Array, ""]:
-        scales = jnp.stack([jnp.max(jnp.asarray(coefficient(row, step, hyper), float)) for row in rows])
-        decays = jnp.stack([jnp.max(jnp.asarray(evaluate(row.decay, step), float)) for row in rows])
-        rate = hyper["learning_rate"] * shape(step) * jnp.max(scales)
-        steady = (rate * _largest(optimizer.name, hyper) <= LARGEST) & (rate * hyper["weight_decay"] * jnp.max(decays) <= 1) & (hyper["clip_norm"] > 0)
+        """False also where a number is none, for nothing is below that; sizes, because a sweep may hold negative numbers."""
+        rate = jnp.abs(hyper["learning_rate"] * shape(step)) * _size([coefficient(row, step, hyper) for row in rows])
+        decay = jnp.abs(hyper["weight_decay"]) * _size([evaluate(row.decay, step) for row in rows])
+        steady = (rate * _largest(optimizer.name, hyper) <= LARGEST) & (rate * decay <= 1) & (hyper["clip_norm"] > 0)
         if anchor.pull is None:
             return steady
-        held = [jnp.max(jnp.asarray(evaluate(row.anchor, step), float)) for row in rows if not is_zero(row.anchor)]
-        return steady & (rate * hyper["pull"] * jnp.max(jnp.stack(held)) <= 1)
+        pull = jnp.abs(hyper["pull"]) * _size([evaluate(row.anchor, step) for row in rows if not is_zero(row.anchor)])
+        return steady & (rate * pull <= 1)
 
     return decide
+
+
+def _size(values: Sequence[Any]) -> Float[Array, ""]:
+    """The largest absolute value among numbers and arrays."""
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(jnp.asarray(value, float))) for value in values]))
 
 
 def _largest(name: str, hyper: Hyper) -> Float[Array, ""]:

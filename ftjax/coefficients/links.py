@@ -54,6 +54,7 @@ def moving_norm(tree: Tree, rows: Rows, step: Int[Array, ""], hyper: Hyper) -> F
     """The norm of `moving(tree)`; a leaf with one coefficient enters by its own sum of squares, so that no second tree is written."""
 
     def squares(path: str, leaf: Array) -> Array:
+        """Their sum over what moves of one leaf."""
         moves = jnp.asarray(coefficient(rows[path], step, hyper)) > 0
         if moves.ndim:
             return jnp.sum(jnp.square(jnp.where(moves, leaf, jnp.zeros_like(leaf))))

@@ -1,4 +1,4 @@
-"""`ftjax data`: look at a data set (`report`) or write it in a faster form (`convert`), without a model."""
+"""`ftjax data`: look at a data set (`report`) or write it, split and cleaned, as one thing to ship (`convert`), without a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ftjax.errors import ConfigError, did_you_mean
 
 VERBS = {
     "report": "inspect a data set: counts, sizes, copies, leakage, unreadable files; a table here, and a page",
-    "convert": "write a data set as ArrayRecord, which reads faster",
+    "convert": "write a data set as ArrayRecord, split and cleaned as a run sees it",
 }
 
 

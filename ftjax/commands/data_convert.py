@@ -1,4 +1,4 @@
-"""`ftjax data convert`: collect, clean and split once, and write the result as ArrayRecord for fast re-use.
+"""`ftjax data convert`: collect, clean and split once, and write the result as ArrayRecord.
 
 Read it back with `data.source='array_record'` (pictures) or `data.source='table'` (texts) and the folder as `data.path`: the same ids, labels and splits.
 """

@@ -63,8 +63,8 @@ def _config(workdir: Path, flags: dict[str, str], predictor: Predictor) -> Confi
     if not flags:
         return trained
     # Splits and samples were for training, and so were the run's own validation and test files; what is measured is what the flags name.
-    data_flags = {f"data.{key}": "none" for key in _OF_THE_RUN} | {"data.mixture": "()"} if _elsewhere(flags) else {}
-    return configuration.resolve(None, data_flags | _columns(predictor, flags) | dict(flags), trained).config
+    opened = {f"data.{key}": "none" for key in _OF_THE_RUN} | {"data.split": "stratified", "data.mixture": "()"} if _elsewhere(flags) else {}
+    return configuration.resolve(None, opened | _columns(predictor, flags) | dict(flags), trained).config
 
 
 def _whole(config: Config, predictor: Predictor) -> data.Split:

@@ -9,6 +9,7 @@ import pytest
 from ftjax import trees
 from ftjax.coefficients import bounded
 from ftjax.coefficients.bounds import _largest
+from ftjax.coefficients.links import moving, moving_norm
 
 
 def decided(law, hyper: dict | None = None, **fields: object) -> bool | None:
@@ -48,11 +49,14 @@ def test_updates_stay_below_what_is_promised(law) -> None:
     "hyper",
     [
         {"learning_rate": 1e30},
+        {"learning_rate": -1e30},
         {"learning_rate": np.nan},
         {"learning_rate": np.inf},
         {"weight_decay": 1e30},
+        {"weight_decay": -1e30},
         {"weight_decay": np.nan},
         {"pull": 1e30},
+        {"pull": -1e30},
         {"pull": np.nan},
         {"clip_norm": np.nan},
         {"beta1": 1.0},
@@ -60,6 +64,7 @@ def test_updates_stay_below_what_is_promised(law) -> None:
         {"beta2": np.nan},
         {"epsilon": 0.0},
         {"head_factor": 1e30},
+        {"head_factor": -1e30},
     ],
 )
 def test_one_number_out_of_bounds_and_nothing_is_promised(law, hyper: dict) -> None:
@@ -71,3 +76,16 @@ def test_where_no_bound_is_known_there_is_no_decision(law) -> None:
     assert decided(law, name="lion") is True
     for fields in ({"name": "sgd"}, {"name": "muon"}, {"name": "adafactor"}, {"schedule_free": True}, {"auto": "rgn"}, {"anchor": {"ball": 1.0}}):
         assert decided(law, **fields) is None, fields
+
+
+def test_the_norm_of_what_moves_is_that_of_the_tree_with_zeros(law) -> None:
+    """A leaf that rests by a schedule and one that moves in part; infinity in the resting one does not enter."""
+    late = (("0 steps", 0.0), ("10 steps", 0.0), ("10 steps", 1.0))
+    the = law(rules=(("group:stem", late), (".*", 1.0)))
+    mask = jnp.asarray([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    rows = {row.path: row for row in the.table_with({"head/kernel": mask}).rows}
+    tree = the.params | {"stem": jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.inf), the.params["stem"])}
+    found = moving_norm(tree, rows, jnp.array(3), the.hyper)
+    assert np.isfinite(found)
+    np.testing.assert_allclose(found, optax.tree.norm(moving(tree, rows, jnp.array(3), the.hyper)), rtol=1e-6)
+    assert float(found) < float(optax.tree.norm(tree | {"stem": {}}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from tiny_text import texts, write_bert, write_table
 
 import ftjax
-from ftjax import files
+from ftjax import configuration, files
+from ftjax.commands import evaluate
 from ftjax.main import main
 
 TASKS = ("classification", "multi_label", "regression", "token_classification", "question_answering", "sentence_embedding")
@@ -129,6 +131,18 @@ def test_other_data_are_measured_whole_however_few_they_are(run: tuple[str, Any]
     write_table(tmp_path / "other.csv", ("text", "label"), [*rows, ("bara", "odd")])
     assert main(call) == 2
     assert "has class 'odd', which the model does not know" in capsys.readouterr().err
+
+
+def test_how_the_run_split_its_data_is_not_asked_of_other_data(tmp_path: Path) -> None:
+    """The configuration of a run by groups, seen from `evaluate` with another file."""
+    trained = ftjax.Config(data=ftjax.DataConfig(source="table", path="a.csv", split="group", group="author", mixture=(("b.csv", 2.0),), fraction=0.5))
+    files.write_json(tmp_path / "config.json", {"config": configuration.to_mapping(trained)})
+    pictures = SimpleNamespace(reads_text=False)
+    found = evaluate._config(tmp_path, {"data.path": "c.csv"}, pictures).data
+    assert found == ftjax.DataConfig(source="table", path="c.csv")
+    assert evaluate._config(tmp_path, {}, pictures) == trained
+    grouped = evaluate._config(tmp_path, {"data.path": "c.csv", "data.split": "group", "data.group": "writer"}, pictures).data
+    assert (grouped.split, grouped.group) == ("group", "writer")
 
 
 def test_a_notebook_sees_one_line(run: tuple[str, Any]) -> None:
