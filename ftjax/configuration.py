@@ -10,6 +10,8 @@ import ast
 import dataclasses
 import functools
 import importlib.util
+import re
+import traceback
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -90,7 +92,7 @@ def load_file(path_and_argument: str) -> Config:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{path}{_line_in(path, error)}: {type(error).__name__}: {error}{_meant(error)}") from error
     if isinstance(loaded, ml_collections.ConfigDict):
         loaded = loaded.to_dict()
     if isinstance(loaded, Mapping):
@@ -174,6 +176,22 @@ def _nearest_key(key: str) -> str:
     return did_you_mean(key, known) if not here else f"{did_you_mean(key, known, show=0).split('allowed')[0]}{did_you_mean('', here, show=20)}"
 
 
+def _line_in(path: Path, error: Exception) -> str:
+    """`, line 12`: the last line of this file that was running when the error came."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _meant(error: Exception) -> str:
+    """The nearest key, where the error is a misspelt one in a section of the schema."""
+    found = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error), re.DOTALL)
+    sections = {"Config": ""} | {hint.__name__: f"{name}." for name, hint in _hints(Config).items() if dataclasses.is_dataclass(hint)}
+    if not found or found[1] not in sections:
+        return ""
+    prefix = sections[found[1]]
+    return f"; {_nearest_key(prefix + found[2]) if prefix else did_you_mean(found[2], _hints(Config), show=20)}"
+
+
 def _build(cls: Any, mapping: Mapping[str, Any], prefix: str, where: str) -> Any:
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where}: {prefix.rstrip('.')} must be a group of keys, not {mapping!r}")
@@ -223,7 +241,14 @@ def _convert(value: Any, hint: Any, key: str, where: str) -> Any:
     nearest = f"; {did_you_mean(value, literals)}" if isinstance(value, str) and literals else ""
     if typing.get_origin(hint) is tuple and isinstance(value, str) and value in _literals(typing.get_args(hint)[0]):
         nearest = f"; for one write ({value!r},)"
+    if isinstance(value, int) and not isinstance(value, bool) and _is_size(hint):
+        nearest = f"; for a square write ({value}, {value})"
     raise ConfigError(f"{where}: {key}={value!r} has the wrong type {type(value).__name__}; allowed: {_describe(hint)}{nearest}")
+
+
+def _is_size(hint: Any) -> bool:
+    """Whether a value is a height and a width."""
+    return (int, int) in [typing.get_args(option) for option in (hint, *typing.get_args(hint))]
 
 
 def _literals(hint: Any) -> tuple[Any, ...]:

@@ -63,7 +63,7 @@ def test_a_flag_is_read_by_the_type_of_its_key(key: str, text: str, value: objec
         ("train.batch_size", "al", "did you mean 'all'?"),
         ("method", "ful", "method='ful' is not a choice; did you mean 'full'?"),
         ("model.remat", "1", "model.remat=1 has the wrong type int; allowed: bool"),
-        ("model.image_size", "96", "model.image_size=96 has the wrong type int; allowed: (int, int) or None"),
+        ("model.image_size", "96", "model.image_size=96 has the wrong type int; allowed: (int, int) or None; for a square write (96, 96)"),
         ("seed", "true", "seed='true' has the wrong type str; allowed: int"),
     ],
 )
@@ -82,8 +82,10 @@ def test_a_config_dict_is_as_strict_as_the_dataclass(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_key_or_wrong_type_in_a_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unexpected keyword argument 'sed'"):
+    with pytest.raises(ConfigError, match=r"c\.py, line \d+: .*unexpected keyword argument 'sed'.*; did you mean 'seed'\? allowed: 'after'"):
         configuration.load_file(write(tmp_path, "return Config(sed=1)"))
+    with pytest.raises(ConfigError, match=r"unexpected keyword argument 'lr'.*; did you mean 'optimizer.learning_rate'\?"):
+        configuration.load_file(write(tmp_path, "from ftjax.config import OptimizerConfig; return Config(optimizer=OptimizerConfig(lr=1))"))
     with pytest.raises(ConfigError, match=r"c\.py: seed='one' has the wrong type str; allowed: int"):
         configuration.load_file(write(tmp_path, "return Config(seed='one')"))
     with pytest.raises(ConfigError, match=r"get_config returned int; allowed"):
