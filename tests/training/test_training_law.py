@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from training_parts import batch, build, config
+from training_parts import batch, config
+from training_parts import build as build_parts
 
 from ftjax import trees
 from ftjax.coefficients import combine
 from ftjax.config import AnchorConfig
 from ftjax.training.step import StepParts, make_step
 
+build = functools.partial(build_parts, depth=1)
 SGD: dict[str, Any] = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": None, "schedule": "constant", "warmup": "0 steps"}
 
 
+@functools.cache
+def compiled(parts: StepParts) -> Any:
+    return jax.jit(make_step(parts))
+
+
 def after(parts: StepParts, state: Any, hyper: Any, steps: int = 1, start: int = 0) -> Any:
-    step = jax.jit(make_step(parts))
+    step = compiled(parts)
     for index in range(start, start + steps):
         state, _ = step(state, batch(index), hyper)
     return state

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,9 @@ from ftjax import (
     TrainConfig,
     coefficients,
     data,
+    models,
     trees,
+    weights,
 )
 from ftjax.errors import ConfigError
 from ftjax.training.checkpoint import Checkpoints
@@ -39,11 +44,26 @@ BORDER = 8
 PROBE_FIRST = (("group:head", 1.0), (".*", (("0 steps", 0.0), (f"{BORDER} steps", 0.0), (f"{BORDER} steps", 1.0))))
 
 
+@functools.cache
+def tiny_weights() -> str:
+    """Random weights of two narrow blocks, with a head for digits that is kept."""
+    spec = models.ModelSpec("vit", {"patch": 4, "width": 24, "depth": 2, "heads": 2, "mlp_ratio": 2.0}, 10, (16, 16))
+    params, _ = models.build(spec).init(jax.random.key(0))
+    described = {
+        "spec": spec.to_json(),
+        "classes": [str(digit) for digit in range(10)],
+        "input": models.InputSpec((0.5,) * 3, (0.5,) * 3, "bilinear", 1.0).to_json(),
+    }
+    path = Path(tempfile.mkdtemp()) / "tiny.safetensors"
+    weights.save_safetensors(path, trees.flatten(params), {"format": "ftjax"} | {key: json.dumps(value) for key, value in described.items()})
+    return str(path)
+
+
 def settings(**changes: Any) -> Config:
-    """20 steps on the built-in digits; the body waits for 8 of them."""
+    """20 steps on digits; the body waits for 8 of them."""
     values: dict[str, Any] = {
         "data": DataConfig(source="digits", labels_per_class=6, validation_fraction=0.05, test_fraction=0.05),
-        "model": ModelConfig(pretrained="builtin:digits"),
+        "model": ModelConfig(pretrained=tiny_weights()),
         "coefficient": CoefficientConfig(rules=PROBE_FIRST),
         "optimizer": OptimizerConfig(learning_rate=3e-3),
         "train": TrainConfig(duration="20 steps", batch_size=16, checkpoint_every="100%", evaluate_every="10 steps", log_every="2 steps"),

@@ -122,7 +122,7 @@ def test_gradient_norms_name_every_live_group():
 
 
 def sharded_run(mesh: Mesh, microbatches: int):
-    parts, state, hyper, model = small.build(small.config(), dtype=jnp.float64, microbatches=microbatches, augment=(RandomResizedCrop(0.5),))
+    parts, state, hyper, model = small.build(small.config(), depth=1, dtype=jnp.float64, microbatches=microbatches, augment=(RandomResizedCrop(0.5),))
     shardings = distribution.state_shardings(mesh, state, state.params, model.partition_spec, minimum_size=8)
     everywhere = distribution.replicated(mesh)
     step = jax.jit(make_step(parts), in_shardings=(shardings, distribution.batch_sharding(mesh), everywhere), out_shardings=(shardings, everywhere))
@@ -132,13 +132,20 @@ def sharded_run(mesh: Mesh, microbatches: int):
     return state, metrics
 
 
-@pytest.mark.parametrize("axes", [(8, 1, 1), (2, 2, 2), (1, 4, 2), (1, 8, 1), (1, 2, 4)])
-def test_mesh_equivalence_f64(axes):
+@pytest.fixture(scope="module")
+def on_one_device():
     with jax.enable_x64(True):
-        single, metrics = sharded_run(distribution.make_mesh(MeshConfig(data=1), jax.devices()[:1]), 1)
+        state, metrics = sharded_run(distribution.make_mesh(MeshConfig(data=1), jax.devices()[:1]), 1)
+        return jax.device_get(state.live), float(metrics["loss"])
+
+
+@pytest.mark.parametrize("axes", [(8, 1, 1), (2, 2, 2), (1, 4, 2), (1, 8, 1), (1, 2, 4)])
+def test_mesh_equivalence_f64(axes, on_one_device):
+    live, loss = on_one_device
+    with jax.enable_x64(True):
         mesh = distribution.make_mesh(MeshConfig(data=axes[0], fsdp=axes[1], tensor=axes[2]))
         many, others = sharded_run(mesh, 2)
-        assert_close(jax.device_get(single.live), jax.device_get(many.live), 1e-10)
-        assert float(metrics["loss"]) == pytest.approx(float(others["loss"]), abs=1e-10)
+        assert_close(live, jax.device_get(many.live), 1e-10)
+        assert loss == pytest.approx(float(others["loss"]), abs=1e-10)
         spread = [leaf for leaf in jax.tree.leaves(many.live) if not leaf.sharding.is_fully_replicated]
         assert spread or axes == (8, 1, 1)

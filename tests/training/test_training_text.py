@@ -26,7 +26,7 @@ ONE = MeshConfig(data=1, tensor=8)
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`bert/` and `texts.csv` with 96 rows of three classes."""
     folder = tmp_path_factory.mktemp("texts")
-    write_bert(folder / "bert")
+    write_bert(folder / "bert", num_hidden_layers=1)
     write_table(folder / "texts.csv", ("text", "label"), texts(96))
     return folder
 
@@ -77,19 +77,29 @@ def test_impossible_batches_of_tokens_are_refused(files: Path, train: TrainConfi
         ftjax.prepare(settings(files, train=train))
 
 
+Ends = tuple[list[float], Any]
+
+
+def six_steps(config: Config) -> Ends:
+    """The losses of six steps, and the parameters after them."""
+    plan, state = ftjax.prepare(dataclasses.replace(config, optimizer=OptimizerConfig(name="sgd", learning_rate=0.1)))
+    losses = []
+    for step in range(6):
+        state, metrics = plan.step(state, plan.batch(step))
+        losses.append(float(metrics["loss"]))
+    return losses, jax.device_get(state.params)
+
+
+@pytest.fixture(scope="module")
+def alone(files: Path) -> Ends:
+    return six_steps(settings(files))
+
+
 @pytest.mark.parametrize("changes", [{"mesh": MeshConfig(data=8)}, {"mesh": MeshConfig(data=2, fsdp=2, tensor=2)}, {"microbatches": 4}], ids=str)
-def test_parts_and_devices_add_up_to_one(files: Path, changes: dict[str, Any]) -> None:
+def test_parts_and_devices_add_up_to_one(files: Path, alone: Ends, changes: dict[str, Any]) -> None:
     config = settings(files)
     train = dataclasses.replace(config.train, microbatches=changes.get("microbatches", 1))
-    other = dataclasses.replace(config, mesh=changes.get("mesh", ONE), train=train)
-    ends = []
-    for chosen in (config, other):
-        plan, state = ftjax.prepare(dataclasses.replace(chosen, optimizer=OptimizerConfig(name="sgd", learning_rate=0.1)))
-        losses = []
-        for step in range(6):
-            state, metrics = plan.step(state, plan.batch(step))
-            losses.append(float(metrics["loss"]))
-        ends.append((losses, jax.device_get(state.params)))
+    ends = alone, six_steps(dataclasses.replace(config, mesh=changes.get("mesh", ONE), train=train))
     np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-5)
     for path, leaf in trees.flatten(ends[0][1]).items():
         np.testing.assert_allclose(trees.flatten(ends[1][1])[path], leaf, rtol=1e-4, atol=2e-6, err_msg=path)
