@@ -130,6 +130,7 @@ class _Story:
                 return self._interrupted(fitted)
             best, best_step = self._best(fitted, store)
             kept = self._kept(fitted, store)
+        self.warnings += self.workdir.write_cartography(self.plan, fitted.state)
         travel = verify.moved_and_stayed(self.plan, fitted.state, before)
         began = time.perf_counter()
         chosen = after.choose(self.plan, fitted.state, best, statistics, kept)

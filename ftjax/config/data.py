@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from ftjax.config.units import Duration
+
 IMAGE_SOURCES = ("digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk")
 
 TEXT_SOURCES = ("table", "conll", "squad")
@@ -56,6 +58,13 @@ class DataConfig:
     """Keep at most this many training examples of each class (None: all)."""
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     """How often training examples are drawn: each once an epoch; all classes equally often; in proportion to the root of their size."""
+    difficulty: str | None = None
+    """With `curriculum`: the `cartography.jsonl` of a run with `train.cartography`; it has to know every training row."""
+    curriculum: Literal["off", "easy_first", "hard_first", "ambiguous"] = "off"
+    """easy_first, hard_first: a fifth of the rows of each class at first, those with the highest (lowest) confidence, linearly more until `curriculum_until`
+    (Bengio et al. 2009, Hacohen & Weinshall 2019). ambiguous: of each class the share `fraction` with the highest variability (Swayamdipta et al. 2020)."""
+    curriculum_until: Duration = "50%"
+    """easy_first, hard_first: from here on every row is trained on, once an epoch."""
     mixture: tuple[tuple[str, float], ...] = ()
     """Further data sets to train on, `(path, weight)`, of the same source and with classes of `path`, whose weight is 1; validation and test are those of
     `path` alone."""

@@ -115,7 +115,7 @@ def _split(split: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sampling(sampling: Mapping[str, Any]) -> dict[str, Any] | None:
     """What was asked for and how many rows stayed; the shares of many classes are for data.json."""
-    asked = any(sampling.get(name) is not None for name in ("labels_per_class", "fraction", "max_per_class", "drawn"))
+    asked = any(sampling.get(name) is not None for name in ("labels_per_class", "fraction", "max_per_class", "drawn", "curriculum"))
     return {name: value for name, value in sampling.items() if name != "shares" and value not in (None, {}, [])} if asked else None
 
 

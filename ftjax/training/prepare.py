@@ -20,6 +20,7 @@ from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
 from ftjax.tasks import Classification, Task, check_labels, check_task, make_task
+from ftjax.training.dynamics import check_dynamics
 from ftjax.training.forgetting import prepare_meter
 from ftjax.training.plan import Every, Plan
 from ftjax.training.reading import reader
@@ -60,6 +61,7 @@ def prepare(
     """
     config = resolved.config
     check_task(config)
+    check_dynamics(config)
     selection = select(config)
     reading = reader(config, selection)
     dataset = _sampled(config, dataset or reading.collect(config, progress))
@@ -73,6 +75,7 @@ def prepare(
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
     model = _build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
+    dataset = _paced(config, dataset, clock)
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
     table = _table(config, model, params, load, clock, values)
@@ -81,7 +84,8 @@ def prepare(
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
-    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
+    followed = len(dataset.splits["train"]) if config.train.cartography else 0
+    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
     meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
     plan = Plan(
@@ -124,6 +128,17 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
 def _sampled(config: Config, dataset: Dataset) -> Dataset:
     """The data set whose rare classes are drawn as often as the frequent ones, if that is asked for."""
     return data.draw_by_class(dataset, "balanced", "task.imbalance") if config.task.imbalance == "oversample" else dataset
+
+
+def _paced(config: Config, dataset: Dataset, clock: durations.Clock) -> Dataset:
+    """The data set whose rows become available by and by, if that is asked for."""
+    chosen, wanted = config.data.curriculum, config.train
+    if chosen not in data.PACED:
+        return dataset
+    if wanted.batch_tokens is not None or wanted.batch_size == "all":
+        other = "train.batch_tokens" if wanted.batch_tokens is not None else "train.batch_size='all'"
+        raise ConfigError(f"data.curriculum={chosen!r} draws so many rows at each step, which {other} does not say; set train.batch_size to a number")
+    return data.paced(dataset, config.data, config.seed, durations.to_steps(config.data.curriculum_until, clock, "data.curriculum_until", minimum=1))
 
 
 def _task(config: Config, dataset: Dataset) -> Task:
@@ -205,6 +220,7 @@ def _parts(
         averages=tuple(name for name in ("ema", "swa") if name in config.after.candidates),
         swa_start=durations.to_steps(config.after.swa_from, clock, "after.swa_from"),
         bounded=coefficients.bounded(table, config, clock),
+        dynamics=config.train.cartography,
     )
 
 
