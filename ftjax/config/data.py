@@ -80,6 +80,14 @@ class DataConfig:
     """Correlation of grey 16 x 16 thumbnails from which on two pictures are almost the same; smaller ones than 32 pixels are not compared."""
     near_text_similarity: float = 0.8
     """Share of common runs of 5 characters (Jaccard) from which on two texts are almost the same."""
+    label_errors: Literal["off", "report", "drop"] = "off"
+    """classification, with pretrained weights and the extra `clean`: training rows whose label is probably wrong by confident learning (Northcutt et al. 2021)
+    on the features of the pretrained body are named in data.json, or left out. Validation and test rows are judged too, and never dropped."""
+    outliers: Literal["off", "report", "drop"] = "off"
+    """The same for rows that lie far from all others in the feature space of the pretrained body."""
+    cache: str | None = None
+    """A directory that runs share for what is computed once from the data: `features/`, what a frozen body says of each row, and `pictures/`, pictures decoded
+    to the model's size. None: features go to `cache` in the work directory, and pictures stay in memory as `cache_megabytes` says."""
     drop: str | None = None
     """A file with the id of a row on each line (`#` begins a comment): these rows are left out before anything else. `ftjax data report` writes one."""
     max_pixels: int = 50_000_000
