@@ -85,7 +85,8 @@ def _caption(found: Mapping[str, Any], dots: int) -> str:
 def _example(item: Mapping[str, Any], classes: Sequence[str], of_text: bool) -> dict[str, Any]:
     """An example with its class where others have their prediction, and its numbers."""
     confidence, deviation = (wording.percent(item.get(name), 0) for name in ("confidence", "variability"))
-    correctness, seen = item.get("correctness"), item.get("seen")
+    correctness: Any = item.get("correctness")
+    seen = item.get("seen")
     times = f"right {round(correctness * seen)} of {seen} times" if wording.is_finite(correctness) and isinstance(seen, int) else ""
     shown = (examples.cards if of_text else examples.thumbnails)([{**item, "prediction": item.get("label"), "confidence": None}], classes)[0]
     name = examples.class_name(item.get("label"), classes)

@@ -178,8 +178,9 @@ def _dot(line: str) -> Dot | None:
         found = mapping(json.loads(line))
     except (ValueError, RecursionError):
         return None
-    across, up, right = (found.get(name) for name in ("variability", "confidence", "correctness"))
-    return (float(across), float(up), float(right)) if all(is_finite(value) and 0 <= value <= 1 for value in (across, up, right)) else None
+    given: list[Any] = [found.get(name) for name in ("variability", "confidence", "correctness")]
+    values = [float(value) for value in given if is_finite(value) and 0 <= value <= 1]
+    return (values[0], values[1], values[2]) if len(values) == 3 else None
 
 
 def read_run(workdir: str | Path) -> Run:
