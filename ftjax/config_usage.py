@@ -45,6 +45,7 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("data.curriculum", "task.name", lambda config: config.task.name, ("classification",)),
     ("data.difficulty", "data.curriculum", lambda config: config.data.curriculum, ("easy_first", "hard_first", "ambiguous")),
     ("data.curriculum_until", "data.curriculum", lambda config: config.data.curriculum, ("easy_first", "hard_first")),
+    *((f"data.{key}", "task.name", lambda config: config.task.name, ("classification",)) for key in ("label_errors", "outliers")),
     ("data.mixture", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES[1:], *TEXT_SOURCES)),
     ("data.mixture_temperature", "data.mixture", lambda config: "on" if config.data.mixture else "off", ("on",)),
     ("data.class_floor", "data.fraction", lambda config: _given(config.data.fraction), ("on",)),

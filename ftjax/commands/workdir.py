@@ -34,6 +34,7 @@ NOT_THE_RUN = (
     "report.thumbnails",
     "data.workers",
     "data.cache_megabytes",
+    "data.cache",
     "mesh.data",
     "mesh.fsdp",
     "mesh.tensor",

@@ -85,6 +85,8 @@ class Dataset:
     splits: Mapping[str, Split]
     classes: tuple[str, ...]
     report: dict[str, Any]
+    examples: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """What a person sees (`Split.show`) of rows that findings name, by id; some may be in no split any more."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
