@@ -137,7 +137,8 @@ def judge(labels: Int[np.ndarray, " rows"], probabilities: Float[np.ndarray, "ro
     """Confident learning (Northcutt et al. 2021, arXiv 1911.00068), by cleanlab.
 
     A row counts as of class j where its probability of j is at least the mean probability of j among the rows labelled j. Such rows by (given, counted) class,
-    scaled to the rows of each class, estimate the joint of given and true labels; as many rows as are off its diagonal are called wrong. Rows of a class with fewer than `LEAST` rows are not judged.
+    scaled to the rows of each class, estimate the joint of given and true labels; as many rows as are off its diagonal are called wrong.
+    Rows of a class with fewer than `LEAST` rows are not judged.
     """
     import cleanlab.count
     import cleanlab.filter

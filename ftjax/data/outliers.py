@@ -29,8 +29,8 @@ def find_outliers(
 ) -> tuple[Distances, Distances | None]:
     """Mean distance to the k nearest training rows, of the training rows themselves and of others (Ramaswamy et al. 2000), in standardised features.
 
-    The threshold is `exp(median + FAR * 1.4826 * MAD)` of the training rows' log distances: were those normal, six rows in a thousand would be beyond it. Directions alone
-    (features of length 1, Sun et al. 2022) leave no tail on the right: on five real sets no row would be beyond any such threshold.
+    The threshold is `exp(median + FAR * 1.4826 * MAD)` of the training rows' log distances: were those normal, six rows in a thousand would
+    be beyond it. Directions alone (features of length 1, Sun et al. 2022) leave no tail on the right: no row of five real sets would be beyond it.
 
     Args:
       features: of the training rows, at least 2.

@@ -93,7 +93,8 @@ def _suspects(report: dict[str, Any]) -> list[tuple[str, str, str]]:
 def suspicion(kind: str, row: Mapping[str, Any]) -> str:
     """Why a row is suspicious, in words."""
     if kind == "label_errors":
-        return f"the label {row['label']!r} is probably wrong; a probe that has not seen the row says {row['suggested']!r} (quality of the label {row['score']:.3f})"
+        told = f"the label {row['label']!r} is probably wrong; a probe that has not seen the row says {row['suggested']!r}"
+        return f"{told} (quality of the label {row['score']:.3f})"
     return f"far from all other rows (distance {row['distance']:.3f}; the nearest is {row['nearest']})"
 
 

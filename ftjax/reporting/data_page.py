@@ -21,6 +21,8 @@ CLASSES = 60
 """Classes whose samples are shown."""
 LISTED = 200
 """Rejected rows that are listed."""
+SUSPECTS = {"label_errors": "labels that are probably wrong", "outliers": "rows far from all others"}
+"""What only a pretrained body finds."""
 SAME, DIFFERENT = False, True
 
 
@@ -28,6 +30,7 @@ def shown(report: Mapping[str, Any]) -> list[str]:
     """Ids of the rows that the page shows, each once."""
     names = [name for _, group in _groups(report) for name in group["ids"][:MEMBERS]]
     names += [name for _, some in list(report["samples"].items())[:CLASSES] for name in (some if report["kind"] == "images" else some[:2])]
+    names += [row["id"] for kind in SUSPECTS for row in mapping(report.get(kind)).get("rows", ())[:GROUPS]]
     return list(dict.fromkeys(names))
 
 
@@ -105,6 +108,7 @@ def _checks(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             *((f"rows of {split} nearly like one of train", count) for split, count in leaking.items() if split in report["splits"]),
         ]
         counted += [("pictures too small to compare", near["too_small"])] if near["too_small"] else []
+    counted += [(what, len(report[kind]["rows"])) for kind, what in SUSPECTS.items() if kind in report]
     return [(name, wording.count(count)) for name, count in counted]
 
 
@@ -155,6 +159,7 @@ def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -
         "near_total": len(listing(near.get("groups"))),
         "near_policy": near.get("policy"),
         "threshold": near.get("threshold"),
+        "suspects": [_suspects(kind, report, seen) for kind in SUSPECTS if mapping(report.get(kind)).get("rows")],
         "rejected": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["rejected"][:LISTED]],
         "rejected_total": len(report["rejected"]),
         "ignored": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["ignored"][:LISTED]],
@@ -212,6 +217,27 @@ def _row(name: str, seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     image = item.get("image")
     parts = [found["text"] for key in ("text", "text_pair") if (found := texts.excerpt(item, key))]
     return {"id": wording.printable(name), "image": image if isinstance(image, str) and examples.IMAGE.fullmatch(image) else None, "parts": parts}
+
+
+def _suspects(kind: str, report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The most suspicious rows of a kind, how they were chosen, and for labels which class is given for which."""
+    one = report[kind]
+    if kind == "label_errors":
+        probe = one["probe"]
+        how = (
+            f"a linear probe on the features of {report['pretrained']} judges rows that it was not fitted on, and is right for {probe['accuracy']:.1%} of them"
+        )
+        notes = [f"{row['label']} → {row['suggested']}" for row in one["rows"]]
+    else:
+        how = (
+            f"mean distance to the {one['neighbours']} nearest rows in the features of {report['pretrained']}: {one['median']:.3g} for the median row, above "
+            f"{one['threshold']:.3g} ({one['deviations']:g} robust deviations of the log) here"
+        )
+        notes = [f"{row['label']}, distance {row['distance']:.3g}" for row in one["rows"]]
+    rows = [{**_row(row["id"], seen), "note": wording.printable(note)} for row, note in list(zip(one["rows"], notes))[:GROUPS]]
+    noise = [f"{entry['given']} where it is {entry['truly']}: about {entry['rows']:.0f} rows ({entry['share']:.1%})" for entry in listing(one.get("noise"))]
+    shown = {"title": SUSPECTS[kind], "how": wording.printable(how), "noise": [wording.printable(line) for line in noise]}
+    return {**shown, "total": len(one["rows"]), "rows": rows}
 
 
 def _group(group: Mapping[str, Any], report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -86,12 +86,12 @@ def test_off_changes_nothing_and_report_leaves_every_row(noisy) -> None:
 
 def test_what_cannot_be_inspected_is_refused(monkeypatch) -> None:
     scratch = dataclasses.replace(settings(label_errors="report"), method="scratch")
-    with pytest.raises(ConfigError, match="data.label_errors='report' judges rows by the features of pretrained weights; set model.pretrained"):
+    with pytest.raises(ConfigError, match=r"data.label_errors='report' judges rows by the features of pretrained weights; set model.pretrained"):
         asked(scratch, None)
-    with pytest.raises(ConfigError, match="data.outliers='drop' would change the shares of data.mixture; use 'report', and data.drop"):
+    with pytest.raises(ConfigError, match=r"data.outliers='drop' would change the shares of data.mixture; use 'report', and data.drop"):
         asked(settings(outliers="drop", mixture=(("other", 1.0),)), None)
     regression = dataclasses.replace(settings(label_errors="drop"), task=TaskConfig(name="regression"))
-    with pytest.raises(ConfigError, match="data.label_errors='drop' is set and nothing reads it: task.name is 'regression'; it is read by 'classification'"):
+    with pytest.raises(ConfigError, match=r"data.label_errors='drop' is set and nothing reads it: task.name is 'regression'; it is read by 'classification'"):
         config_usage.check_used(regression)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs the package cleanlab: pip install 'ftjax\[clean\]'"):
