@@ -116,6 +116,8 @@ def measure(name: str, folder: Path, remedy: str, seed: int, workdir: Path) -> d
     rare = rare_half(rows, seed)
     drop = write_drop(rows, rare, seed, workdir / f"{name}_drop_{seed}.txt")
     run = ftjax.finetune(configuration(name, folder, drop, remedy, seed), workdir / f"{name}_{remedy}_{seed}")
+    if run.result["status"] != "ok":
+        raise SystemExit(f"{run.workdir}: {run.result['status']}; the same command goes on from there")
     report, records = files.read_json(run.workdir / "data.json"), run.records()
     per_class = report["splits"]["train"]["per_class"]
     is_rare = np.array([label in rare for label in report["classes"]])[records.label]
@@ -148,15 +150,18 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# Rare classes, 1:20",
         "",
-        f"`python -m benchmarks.imbalance`: {STEPS} steps of {BATCH} examples, method full with the recipe's values (the learning rate is not tuned, for none of",
-        "the remedies). A seed chooses which half of the classes keeps one training row in twenty, which rows those are, the head and the order. Test is",
+        f"`python -m benchmarks.imbalance`: {STEPS} steps of {BATCH} examples, method full with the recipe's values (no learning rate is tuned, for no",
+        "remedy). A seed chooses which half of the classes keeps one training row in twenty, which rows those are, the head and the order. Test is",
         "balanced. Mean over seeds with Student's 95 % interval; the difference is paired by seed, so the choice of the classes is not in it.",
     ]
     for name, runs in shown:
         about = {"eurosat": "EuroSAT, 10 classes, ViT-Ti/16 at 64 pixels", "banking": f"banking77, {CLASSES} classes, all-MiniLM-L6-v2"}[name]
         rows, rates = runs[0]["rows"], sorted({run["learning_rate"] for run in runs})
         lines += ["", f"## {about}", ""]
-        lines += [f"{rows['frequent']} training rows in the frequent half, {rows['rare']} in the rare one; learning rate {', '.join(f'{r:g}' for r in rates)}.", ""]
+        lines += [
+            f"{rows['frequent']} training rows in the frequent half, {rows['rare']} in the rare one; learning rate {', '.join(f'{r:g}' for r in rates)}.",
+            "",
+        ]
         lines += ["| remedy | seeds | macro-F1 | against none, paired | accuracy | of rare classes | of frequent classes |", "|---|--:|---|---|--:|--:|--:|"]
         by = {remedy: {run["seed"]: run for run in runs if run["remedy"] == remedy} for remedy in REMEDIES}
         for remedy in (remedy for remedy in REMEDIES if by[remedy]):
@@ -172,12 +177,14 @@ def _line(remedy: str, runs: dict[int, dict[str, Any]], none: dict[int, dict[str
     both = [seed for seed in runs if seed in none]
     gain = interval([runs[seed]["macro_f1"]["value"] - none[seed]["macro_f1"]["value"] for seed in both]) if both and remedy != "none" else None
     means = [float(np.mean([run[key] for run in runs.values()])) for key in ("accuracy", "accuracy of rare", "accuracy of frequent")]
-    against = "" if gain is None else f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+    bounds = "one seed" if gain is None or not np.isfinite(gain["low"]) else f"{gain['low']:+.3f} to {gain['high']:+.3f}"
+    against = "" if gain is None else f"{gain['value']:+.3f} ({bounds})"
     return f"| {remedy} | {len(runs)} | {_span(f1)} | {against} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |"
 
 
 def _span(value: dict[str, float]) -> str:
-    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+    known = np.isfinite(value["low"])
+    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" if known else f"{value['value']:.3f} (one seed)"
 
 
 def main() -> None:
