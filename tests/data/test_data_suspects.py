@@ -110,10 +110,6 @@ def test_copies_share_a_fold_and_no_class_is_emptied(given):
     assert suspects._groups(["a", "b", "c", "d"], [["a", "c"], ["c", "d", "x"]]).tolist() == [0, 1, 0, 0]
     third = [name for name, label in zip(parts["train"].ids, parts["train"].labels) if label == 2]
     every = [{"id": name, "split": "train", "label": "c", "suggested": "a", "score": 0.1} for name in third]
-        {"id": name, "split": "train", "label": "c", "suggested": "a", "score": 0.1}
-        for name, label in zip(parts["train"].ids, parts["train"].labels)
-        if label == 2
-    ]
     found = {"label_errors": {"rows": every, "found": {"train": len(every)}}}
     with pytest.raises(DataError, match=r"would drop every training row of class 'c'; use 'report', and data.drop for single rows"):
         suspects.applied(dataset, DataConfig(label_errors="drop"), found, {})
