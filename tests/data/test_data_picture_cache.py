@@ -168,7 +168,8 @@ _PROGRAM = """
     def progress(done, total):
         if done == kill:
             os.kill(os.getpid(), signal.SIGKILL)
-    found = collect(DataConfig(source="image_folder", path=sys.argv[1], workers=2, bad_files="skip", cache=sys.argv[2]), ImageFormat((8, 8)), 0, progress=progress)
+    config = DataConfig(source="image_folder", path=sys.argv[1], workers=2, bad_files="skip", cache=sys.argv[2])
+    found = collect(config, ImageFormat((8, 8)), 0, progress=progress)
     print(found.report["cache"]["decoded"])
 """
 
