@@ -161,7 +161,7 @@ class Workdir:
         self.refuse_changed(plan)
         files.write_json(self.folder / "request.json", configuration.to_mapping(asked))
         files.write_json(self.folder / "config.json", plan.resolved.to_json())
-        files.write_json(self.folder / "data.json", plan.dataset.report)
+        files.write_json(self.folder / "data.json", with_examples(plan.dataset))
         rejected = left_out(plan.dataset.report, plan.config.data.bad_files)
         files.write_text(self.folder / "rejected.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected))
         phases = [stage.phase.to_json(plan.table) for stage in plan.stages]

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ftjax.reporting import examples, figures, html, text_figures, texts, wording
+from ftjax.reporting import figures, html, text_figures, texts, wording
 from ftjax.reporting.record import listing, mapping
+from ftjax.reporting.suspects import SUSPECTS, row_of, suspicious
 
 GROUPS = 24
 """Groups of copies that are shown of each kind; all are in findings.json."""
@@ -21,8 +22,6 @@ CLASSES = 60
 """Classes whose samples are shown."""
 LISTED = 200
 """Rejected rows that are listed."""
-SUSPECTS = {"label_errors": "labels that are probably wrong", "outliers": "rows far from all others"}
-"""What only a pretrained body finds."""
 SAME, DIFFERENT = False, True
 
 
@@ -159,7 +158,7 @@ def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -
         "near_total": len(listing(near.get("groups"))),
         "near_policy": near.get("policy"),
         "threshold": near.get("threshold"),
-        "suspects": [_suspects(kind, report, seen) for kind in SUSPECTS if mapping(report.get(kind)).get("rows")],
+        "suspects": [suspicious(kind, report, seen) for kind in SUSPECTS if mapping(report.get(kind)).get("rows")],
         "rejected": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["rejected"][:LISTED]],
         "rejected_total": len(report["rejected"]),
         "ignored": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["ignored"][:LISTED]],
@@ -206,38 +205,10 @@ def _size_figures(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _sample_rows(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name, ids in list(report["samples"].items())[:CLASSES]:
-        found = [_row(one, seen) for one in ids if one in seen]
+        found = [row_of(one, seen) for one in ids if one in seen]
         if found:
             rows.append({"name": wording.printable(name), "rows": found})
     return rows
-
-
-def _row(name: str, seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    item = mapping(seen.get(name))
-    image = item.get("image")
-    parts = [found["text"] for key in ("text", "text_pair") if (found := texts.excerpt(item, key))]
-    return {"id": wording.printable(name), "image": image if isinstance(image, str) and examples.IMAGE.fullmatch(image) else None, "parts": parts}
-
-
-def _suspects(kind: str, report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The most suspicious rows of a kind, how they were chosen, and for labels which class is given for which."""
-    one = report[kind]
-    if kind == "label_errors":
-        probe = one["probe"]
-        how = (
-            f"a linear probe on the features of {report['pretrained']} judges rows that it was not fitted on, and is right for {probe['accuracy']:.1%} of them"
-        )
-        notes = [f"{row['label']} → {row['suggested']}" for row in one["rows"]]
-    else:
-        how = (
-            f"mean distance to the {one['neighbours']} nearest rows in the features of {report['pretrained']}: {one['median']:.3g} for the median row, above "
-            f"{one['threshold']:.3g} ({one['deviations']:g} robust deviations of the log) here"
-        )
-        notes = [f"{row['label']}, distance {row['distance']:.3g}" for row in one["rows"]]
-    rows = [{**_row(row["id"], seen), "note": wording.printable(note)} for row, note in list(zip(one["rows"], notes))[:GROUPS]]
-    noise = [f"{entry['given']} where it is {entry['truly']}: about {entry['rows']:.0f} rows ({entry['share']:.1%})" for entry in listing(one.get("noise"))]
-    shown = {"title": SUSPECTS[kind], "how": wording.printable(how), "noise": [wording.printable(line) for line in noise]}
-    return {**shown, "total": len(one["rows"]), "rows": rows}
 
 
 def _group(group: Mapping[str, Any], report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -245,7 +216,7 @@ def _group(group: Mapping[str, Any], report: Mapping[str, Any], seen: Mapping[st
     labels = group.get("labels") or [""] * len(group["ids"])
     rows = []
     for name, split, label in list(zip(group["ids"], group["splits"], labels, strict=True))[:MEMBERS]:
-        rows.append({**_row(name, seen), "split": split, "label": wording.printable(label)})
+        rows.append({**row_of(name, seen), "split": split, "label": wording.printable(label)})
     first = rows[0]["parts"] if rows else []
     for number, row in enumerate(rows):
         other = rows[1]["parts"] if number == 0 and len(rows) > 1 else first
