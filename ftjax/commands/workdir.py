@@ -17,7 +17,7 @@ import jax
 import ftjax
 from ftjax import configuration, evaluation, files
 from ftjax.commands.cartography import told
-from ftjax.commands.shown import example
+from ftjax.commands.shown import example, with_examples
 from ftjax.config import Config
 from ftjax.data.report import left_out
 from ftjax.errors import CheckpointError, ConfigError, DataError, WeightsError

@@ -152,7 +152,7 @@ def judge(labels: Int[np.ndarray, " rows"], probabilities: Float[np.ndarray, "ro
     if len(np.unique(used)) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # classes that have no row to judge, and those whose diagonal is small
-            confident = cleanlab.count.compute_confident_joint(used, values)
+            confident = np.asarray(cleanlab.count.compute_confident_joint(used, values))
             wrong[judged] = cleanlab.filter.find_label_issues(used, values, filter_by=by, confident_joint=confident, n_jobs=1)
             score[judged] = cleanlab.rank.get_label_quality_scores(used, values, method="self_confidence")
             estimated = cleanlab.count.estimate_joint(used, values, confident_joint=confident) * len(used)
