@@ -255,3 +255,20 @@ def test_an_array_archive_that_unpacks_to_far_more_than_it_weighs_is_refused(tmp
     (tmp_path / "a.npz").write_bytes(written(lambda file: np.savez_compressed(file, images=np.zeros((400, 20, 20), np.uint8), labels=np.arange(400) % 2)))
     with pytest.raises(DataError, match=r"unpacks to 16[\d,]+: that is a decompression bomb, not pictures"):
         source("npz")(tmp_path / "a.npz")
+
+
+FOUND: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "a name that no file can have": ("hf state", lambda content: content.replace(b"data.arrow", b"9" * 5000), "is missing"),
+    "a text that is no UTF-8": ("parquet", lambda content: content.replace(b"text 3", b"\xffext 3"), "is no Parquet file that can be read: 'utf-8' codec"),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_stays_found(what, tmp_path):
+    name, damage, why = FOUND[what]
+    content = written(lambda file: pyarrow.parquet.write_table(COLUMNS, file, compression="none")) if name == "parquet" else valid(name, tmp_path)
+    bad = damage(content)
+    assert bad != content
+    (tmp_path / CASES[name][0]).write_bytes(bad)
+    with pytest.raises(DataError, match=why):
+        CASES[name][2](tmp_path / CASES[name][0])

@@ -17,6 +17,8 @@ from PIL import Image
 
 from ftjax.config import DataConfig
 from ftjax.data import ImageFormat, batch_at, collect, picture_cache, reading
+from ftjax.data.sources import read_source
+from ftjax.errors import DataError
 
 SMALL = ImageFormat((8, 8))
 
@@ -157,6 +159,16 @@ def test_a_disk_that_fills_up_on_the_way_spoils_nothing(photos, tmp_path, monkey
     (warning,) = dataset.report["cache"]["warnings"]
     assert "takes no more (No space left on device)" in warning
     same(collect(config(photos, None), SMALL, 0), _without_cache_warnings(dataset))
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_pipe_among_the_photos_is_named_within_the_patience(photos, tmp_path, cached):
+    """A pipe that nobody writes into blocks inside the operating system, as a file on a dead mount does."""
+    os.mkfifo(photos / "dog" / "pipe.png")
+    rows = read_source(config(photos, None))
+    options = {"max_pixels": 10_000, "cache_megabytes": 1, "workers": 2, "patience": 0.3}
+    with pytest.raises(DataError, match=r"no image could be read for 0\.3 s; waiting for dog/pipe\.png\. Is the disk or network mount alive\?"):
+        picture_cache.inspect_cached(rows, SMALL, tmp_path / "cache", **options) if cached else reading.inspect(rows, SMALL, **options)
 
 
 _PROGRAM = """
