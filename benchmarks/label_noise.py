@@ -87,6 +87,9 @@ def trec(folder: Path, seed: int, noisy: bool, smoke: bool) -> Noisy:
     return Noisy(config, frozenset(f"train.csv:{row + 2}" for row in changed.tolist()))
 
 
+EPOCHS = {"sign_digits": 8, "trec": 3}
+"""Of full fine-tuning; enough to learn wrong labels by heart."""
+
 SETS = {"sign_digits": sign_digits, "trec": trec}
 
 
@@ -118,11 +121,11 @@ def detection(noisy: Noisy) -> dict[str, float]:
     }
 
 
-def accuracy(noisy: Noisy, arm: str, seed: int, folder: Path, smoke: bool) -> float:
+def accuracy(name: str, noisy: Noisy, arm: str, seed: int, folder: Path, smoke: bool) -> float:
     """Test accuracy of full fine-tuning, whole epochs by the recipe."""
     config = noisy.config
     data = dataclasses.replace(config.data, label_errors="drop" if arm == "dropped" else "off")
-    train = TrainConfig(duration="4 steps") if smoke else TrainConfig(duration="8 epochs", batch_size=32)
+    train = TrainConfig(duration="4 steps") if smoke else TrainConfig(duration=f"{EPOCHS[name]} epochs", batch_size=32)
     settings: dict[str, Any] = {"data": data, "seed": seed, "train": train, "method": "full"}
     settings |= {"evaluation": EvaluationConfig(baselines=()), "report": ReportConfig(progress="plain", tensorboard=False)}
     return ftjax.finetune(dataclasses.replace(config, **settings), folder).result["splits"]["test"]["accuracy"]["value"]
@@ -142,6 +145,14 @@ def _span(values: list[float]) -> str:
     return f"{np.median(values):.3f} ({min(values):.3f} to {max(values):.3f})" if values else "not run"
 
 
+def write(found: list[dict[str, Any]], target: Path) -> None:
+    """What has been measured so far."""
+    epochs = " and ".join(f"{count} epochs ({name})" for name, count in EPOCHS.items())
+    about = f"`python -m benchmarks.label_noise`: full fine-tuning, recipe values, {epochs}. Median (minimum to maximum) over the seeds."
+    files.write_json(target / "label_noise.json", {"share": SHARE, "epochs": EPOCHS, "runs": found})
+    files.write_text(target / "label_noise.md", f"# Label noise, {SHARE:.0%} uniform\n\n{about}\n\n{table(found)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, default=Path(os.environ.get("TMPDIR", "/tmp")) / "ftjax-label-noise")
@@ -151,18 +162,16 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="few rows and steps; writes its results into the work directory")
     arguments = parser.parse_args()
     found = []
-    for name in arguments.only:
-        for seed in range(arguments.seeds):
+    for seed in range(arguments.seeds):
+        for name in arguments.only:
             folder = arguments.workdir / name / str(seed)
             given = {noise: SETS[name](folder / f"data_{noise}", seed, noise == "noisy", arguments.smoke) for noise in ("clean", "noisy")}
             one: dict[str, Any] = {"set": name, "seed": seed, "detection": detection(given["noisy"]), "accuracy": {}}
             for arm in () if arguments.detect else ARMS:
-                one["accuracy"][arm] = accuracy(given["clean" if arm == "clean" else "noisy"], arm, seed, folder / arm, arguments.smoke)
+                one["accuracy"][arm] = accuracy(name, given["clean" if arm == "clean" else "noisy"], arm, seed, folder / arm, arguments.smoke)
             print(name, seed, one["detection"], one["accuracy"], flush=True)
             found.append(one)
-    target = arguments.workdir if arguments.smoke else RESULTS
-    files.write_json(target / "label_noise.json", {"share": SHARE, "runs": found})
-    files.write_text(target / "label_noise.md", f"# Label noise, {SHARE:.0%} uniform\n\nMedian (minimum to maximum) over the seeds.\n\n{table(found)}")
+            write(found, arguments.workdir if arguments.smoke else RESULTS)
     print(table(found))
 
 
