@@ -39,6 +39,7 @@ def config(photos: Path) -> Config:
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_vanishes_or_changes_under_a_run_is_named_and_the_run_goes_on_exactly_after_its_repair(photos, tmp_path, monkeypatch):
     """Also: the next batch is asked for before a step's metrics, and no batch more than there are."""
     story: list[str] = []
