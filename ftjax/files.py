@@ -24,7 +24,7 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` through a temporary file in the same folder and a rename.
 
     Raises:
-      OSError: the disk is full or the folder cannot be written; the old file is untouched.
+      OSError: the disk is full or the folder cannot be written; it names the file, and the old one is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -35,6 +35,10 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
+        raise
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -7,6 +7,7 @@ one that was interrupted with 130.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FtjaxError as error:
         sys.stderr.write(f"ftjax: {error}\n")
         return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.stderr.write(f"ftjax: {error.filename or 'a file'} cannot be written: {error.strerror}; make room, and the same command goes on\n")
+        return 1
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftjax import configuration, files, reporting
+from ftjax.commands.data_suspects import suspicious
 from ftjax.commands.shown import example
 from ftjax.config import TEXT_SOURCES, Config
 from ftjax.data.findings import Findings, inspect_images
@@ -19,12 +20,19 @@ from ftjax.reporting import data_page, wording
 
 _TASKS = {"conll": "token_classification", "squad": "question_answering"}
 _READ = ("data.", "text.", "task.name")
+_OF_MODEL = ("model.", "evaluation.batch_size")
+"""Further keys that are read with `--pretrained`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `data report`."""
     parser.add_argument("path", metavar="PATH", help="folder of photos, archive, .npz, shards, or a file or folder of texts; --config.data.KEY=value overrides")
     parser.add_argument("--output", type=Path, default=Path("data_report.html"), metavar="FILE.html", help="the page; findings.json and drop.txt go beside it")
+    parser.add_argument(
+        "--pretrained",
+        metavar="WEIGHTS",
+        help="file, directory or builtin:digits: also labels that are probably wrong and rows far from all others, by its features",
+    )
 
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
@@ -33,9 +41,11 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     Raises:
       FtjaxError: the data cannot be read at all, or a flag means nothing here.
     """
-    foreign = next((key for key in flags if not key.startswith(_READ)), None)
+    read = _READ if arguments.pretrained is None else (*_READ, *_OF_MODEL)
+    foreign = next((key for key in flags if not key.startswith(read)), None)
     if foreign is not None:
-        raise ConfigError(f"--config.{foreign} means nothing to `data report`; it reads data.*, text.* and task.name")
+        also = "" if arguments.pretrained is None else "; with --pretrained also model.* and evaluation.batch_size"
+        raise ConfigError(f"--config.{foreign} means nothing to `data report`; it reads data.*, text.* and task.name{also}")
     if arguments.output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {arguments.output}: name a .html file")
     config, why = _config(arguments.path, flags)
@@ -43,6 +53,8 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         view.message(f"source: {config.data.source} ({why})")
         began = time.monotonic()
         findings = _inspect(config, view)
+        if arguments.pretrained is not None:
+            findings = suspicious(configuration.replace(config, {"model.pretrained": arguments.pretrained}), findings)
         report: dict[str, Any] = {
             "source": config.data.source,
             "why": why,

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ftjax.data import Dataset
+from ftjax.data.suspects import KINDS
+
 LETTERS = 2_000
 """Of a text; the page shows fewer."""
 CONTEXT_LETTERS = 50_000
@@ -35,6 +38,16 @@ def example(described: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, A
     for name, value in (told | seen).items():
         found |= _kept(name, value)
     return found
+
+
+def with_examples(dataset: Dataset) -> dict[str, Any]:
+    """data.json with what a person sees of the most suspicious rows, under `example` of each."""
+    report = dict(dataset.report)
+    for kind in KINDS:
+        if kind in report:
+            rows = [{**row, "example": example({}, dataset.examples[row["id"]])} if row["id"] in dataset.examples else row for row in report[kind]["rows"]]
+            report[kind] = {**report[kind], "rows": rows}
+    return report
 
 
 def _kept(name: str, value: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def finetune_resolved(resolved: Resolved, folder: Path, stop: Stop, *, dataset: 
 def _from_the_start(resolved: Resolved, workdir: Workdir, stop: Stop, dataset: Dataset | None, mode: Mode, view: reporting.Progress) -> Run:
     """Prepare and tell; whatever goes wrong after the plan stands is in result.json and on the page."""
     began = time.perf_counter()
-    plan, state = prepare(resolved, dataset=dataset, progress=show.Decoding(view))
+    plan, state = prepare(resolved, dataset=dataset, progress=show.Decoding(view), cache=workdir.folder / "cache")
     workdir.write_plan(plan, resolved.config)
     try:
         with reporting.Progress(mode, plan.steps) as progress:
@@ -130,6 +130,7 @@ class _Story:
                 return self._interrupted(fitted)
             best, best_step = self._best(fitted, store)
             kept = self._kept(fitted, store)
+        self.warnings += self.workdir.write_cartography(self.plan, fitted.state)
         travel = verify.moved_and_stayed(self.plan, fitted.state, before)
         began = time.perf_counter()
         chosen = after.choose(self.plan, fitted.state, best, statistics, kept)
@@ -204,7 +205,7 @@ class _Story:
         splits = {"validation": found.pop("validation"), "test": test}
         chosen = {"name": metric.name, "higher_is_better": metric.higher_is_better}
         told = {"status": "ok", "splits": splits, "metric": chosen, "verdict": self._verdict(test, found["baselines"])}
-        told |= {"warnings": self.warnings}
+        told |= {"warnings": [*self.warnings, *self.plan.store.warnings]}
         self.workdir.write_evaluation(self.plan, records)
         result = self.workdir.write_result(self.plan, self._measured(fitted) | told | found)
         self.view.summary(result, _write_papers(self.workdir))

@@ -16,13 +16,16 @@ import jax
 
 import ftjax
 from ftjax import configuration, evaluation, files
-from ftjax.commands.shown import example
+from ftjax.commands.cartography import told
+from ftjax.commands.shown import example, with_examples
 from ftjax.config import Config
 from ftjax.data.report import left_out
 from ftjax.errors import CheckpointError, ConfigError, DataError, WeightsError
 from ftjax.evaluation import Records
 from ftjax.training.after import Chosen
+from ftjax.training.dynamics import cartography
 from ftjax.training.plan import Plan
+from ftjax.training.state import TrainState
 
 VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 NOT_THE_RUN = (
@@ -31,6 +34,7 @@ NOT_THE_RUN = (
     "report.thumbnails",
     "data.workers",
     "data.cache_megabytes",
+    "data.cache",
     "mesh.data",
     "mesh.fsdp",
     "mesh.tensor",
@@ -109,6 +113,11 @@ class Workdir:
                 f"{plan.dataset.report['fingerprint'][:12]}); restore the data, or use another --workdir"
             )
         self._refuse(configuration.differences(before, plan.config))
+        ways = [report.get("sampling", {}).get("curriculum", {}) for report in (data, plan.dataset.report)]
+        if ways[0].get("sha256") != ways[1].get("sha256"):
+            raise DataError(
+                f"{self.folder} was begun with another data.difficulty: {ways[1].get('file')} has changed since; restore it, or use another --workdir"
+            )
         load = self.folder / "load.json"
         if plan.load is not None and load.exists() and files.read_json(load)["sha256"] != plan.load.source.sha256:
             raise WeightsError(
@@ -152,13 +161,22 @@ class Workdir:
         self.refuse_changed(plan)
         files.write_json(self.folder / "request.json", configuration.to_mapping(asked))
         files.write_json(self.folder / "config.json", plan.resolved.to_json())
-        files.write_json(self.folder / "data.json", plan.dataset.report)
+        files.write_json(self.folder / "data.json", with_examples(plan.dataset))
         rejected = left_out(plan.dataset.report, plan.config.data.bad_files)
         files.write_text(self.folder / "rejected.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected))
         phases = [stage.phase.to_json(plan.table) for stage in plan.stages]
         files.write_json(self.folder / "coefficients.json", plan.table.to_json() | {"phases": phases})
         if plan.load is not None:
             files.write_json(self.folder / "load.json", plan.load.to_json())
+
+    def write_cartography(self, plan: Plan, state: TrainState) -> list[str]:
+        """cartography.jsonl, a line for each training example, and cartography.json, those that a person should look at; what is to be warned of."""
+        if "dynamics" not in state.extra:
+            return []
+        lines, shown, warnings = told(plan, cartography(state.extra["dynamics"]))
+        files.write_text(self.folder / "cartography.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        files.write_json(self.folder / "cartography.json", shown)
+        return warnings
 
     def write_after(self, chosen: Chosen) -> None:
         """after.json: what competed after training, what was chosen, and the curve of accuracy against distance."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from ftjax.config.units import Duration
+
 IMAGE_SOURCES = ("digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk")
 
 TEXT_SOURCES = ("table", "conll", "squad")
@@ -56,6 +58,13 @@ class DataConfig:
     """Keep at most this many training examples of each class (None: all)."""
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     """How often training examples are drawn: each once an epoch; all classes equally often; in proportion to the root of their size."""
+    difficulty: str | None = None
+    """With `curriculum`: the `cartography.jsonl` of a run with `train.cartography`; it has to know every training row."""
+    curriculum: Literal["off", "easy_first", "hard_first", "ambiguous"] = "off"
+    """easy_first, hard_first: a fifth of the rows of each class at first, those with the highest (lowest) confidence, linearly more until `curriculum_until`
+    (Bengio et al. 2009, Hacohen & Weinshall 2019). ambiguous: of each class the share `fraction` with the highest variability (Swayamdipta et al. 2020)."""
+    curriculum_until: Duration = "50%"
+    """easy_first, hard_first: from here on every row is trained on, once an epoch."""
     mixture: tuple[tuple[str, float], ...] = ()
     """Further data sets to train on, `(path, weight)`, of the same source and with classes of `path`, whose weight is 1; validation and test are those of
     `path` alone."""
@@ -71,6 +80,14 @@ class DataConfig:
     """Correlation of grey 16 x 16 thumbnails from which on two pictures are almost the same; smaller ones than 32 pixels are not compared."""
     near_text_similarity: float = 0.8
     """Share of common runs of 5 characters (Jaccard) from which on two texts are almost the same."""
+    label_errors: Literal["off", "report", "drop"] = "off"
+    """classification, with pretrained weights and the extra `clean`: training rows whose label is probably wrong by confident learning (Northcutt et al. 2021)
+    on the features of the pretrained body are named in data.json, or left out. Validation and test rows are judged too, and never dropped."""
+    outliers: Literal["off", "report", "drop"] = "off"
+    """The same for rows that lie far from all others in the feature space of the pretrained body."""
+    cache: str | None = None
+    """A directory that runs share for what is computed once from the data: `features/`, what a frozen body says of each row, and `pictures/`, pictures decoded
+    to the model's size. None: features go to `cache` in the work directory, and pictures stay in memory as `cache_megabytes` says."""
     drop: str | None = None
     """A file with the id of a row on each line (`#` begins a comment): these rows are left out before anything else. `ftjax data report` writes one."""
     max_pixels: int = 50_000_000

@@ -44,6 +44,9 @@ class TrainConfig:
     """Stop after this many evaluations without a better validation metric, counted once every parameter has begun to train; None: never."""
     max_bad_steps: int = 3
     """Stop after this many steps in a row whose loss or gradient is not finite (none of them is applied)."""
+    cartography: bool = False
+    """Follow each training example (Swayamdipta et al. 2020): mean and deviation of its label's probability over the times it is trained on, and how often it
+    was right, in `cartography.jsonl` and as a map in the report. Read off the steps themselves; `data.difficulty` takes the file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from ftjax.data.augment import (
     mixing,
 )
 from ftjax.data.collect import collect
+from ftjax.data.curriculum import PACED, paced
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
@@ -29,6 +30,7 @@ from ftjax.data.text import TOKENIZER, TextPreprocessing, check_vocabulary, coll
 from ftjax.data.transforms import Normalize, Preprocessing
 
 __all__ = [
+    "PACED",
     "SPLITS",
     "TOKENIZER",
     "UNLABELLED",
@@ -64,6 +66,7 @@ __all__ = [
     "labelled_images",
     "labelled_texts",
     "open_tokenizer",
+    "paced",
     "read_held_out",
     "read_images",
     "read_texts",

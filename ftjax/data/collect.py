@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ftjax.data.mixture import draw_sets, mixed_rows
 from ftjax.data.near import describe, drop_near
 from ftjax.data.near_images import find_images
 from ftjax.data.order import fingerprint
+from ftjax.data.picture_cache import inspect_cached
 from ftjax.data.reading import Inspection, images_of, inspect
 from ftjax.data.report import balance, per_class, warnings_of
 from ftjax.data.sample import draw_by_class, sample
@@ -42,7 +44,7 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
     rows = with_picture_groups(rows, config, mixture)
     check_rows(rows)
     reading: dict[str, Any] = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers, "progress": progress}
-    inspection = inspect(rows, image, **reading, near=config.near_duplicates != "off")
+    inspection, kept_on_disk = _inspected(rows, image, config, {**reading, "near": config.near_duplicates != "off"})
     check_rejected(rows, inspection, config.bad_files)
     near = None if inspection.signatures is None else find_images(inspection.signatures, inspection.hashes, config.near_image_similarity)
 
@@ -65,9 +67,17 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
         "sampling": sampling,
         **about_split,
         **balance(rows, members["train"]),
+        **({"cache": kept_on_disk} if kept_on_disk else {}),
     }
-    dataset = Dataset(splits, rows.classes, {**report, "warnings": [*warnings_of(report), *warnings]})
+    dataset = Dataset(splits, rows.classes, {**report, "warnings": [*warnings_of(report), *warnings, *kept_on_disk.get("warnings", ())]})
     return draw_sets(draw_by_class(dataset, config.sampling), mixture)
+
+
+def _inspected(rows: Rows, image: ImageFormat, config: DataConfig, reading: dict[str, Any]) -> tuple[Inspection, dict[str, Any]]:
+    """The pass over all rows, through the cache where there is one, and what data.json says of that."""
+    if config.cache is None or not len(rows):
+        return inspect(rows, image, **reading), {}
+    return inspect_cached(rows, image, Path(config.cache), **reading)
 
 
 def _given(rows: Rows, inspection: Inspection) -> Members:

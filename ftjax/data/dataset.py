@@ -28,6 +28,16 @@ Progress = Callable[[int, int], None]
 
 SPLITS = ("train", "validation", "test")
 
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curriculum:
+    """Which training rows there are at a step: the first ones of `order`, from a share `start` of them at step 0 to all of them at step `steps`."""
+
+    order: Int[np.ndarray, " rows"]
+    steps: int
+    start: float
+
+
 UNLABELLED = -1
 """The label of examples that have none (`read_images`)."""
 
@@ -44,6 +54,7 @@ class Split:
       lengths: int32 tokens of each row; None: all rows have one shape.
       buckets: where there are lengths, those that batches are padded to, ascending.
       sampling: how often a row is drawn in training, relative to the others; None: every row once an epoch.
+      curriculum: which rows there are at a step of training; None: all of them, always.
       rejected: files that were left out, with the reason.
     """
 
@@ -54,6 +65,7 @@ class Split:
     lengths: Int32[np.ndarray, " rows"] | None = None
     buckets: tuple[int, ...] = ()
     sampling: Float[np.ndarray, " rows"] | None = None
+    curriculum: Curriculum | None = None
     rejected: tuple[Mapping[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -73,6 +85,8 @@ class Dataset:
     splits: Mapping[str, Split]
     classes: tuple[str, ...]
     report: dict[str, Any]
+    examples: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """What a person sees (`Split.show`) of rows that findings name, by id; some may be in no split any more."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

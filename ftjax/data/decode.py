@@ -100,6 +100,8 @@ def _open(data: bytes) -> Image.Image:
             return PngImagePlugin.PngImageFile(io.BytesIO(data))
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    except Image.DecompressionBombError as error:  # WebP's reader asks for itself
+        raise DataError(f"more pixels than Pillow reads of such a file: {error}") from error
     except _DAMAGE as error:
         raise DataError(f"damaged header: {error}") from error
     raise DataError(f"not a JPEG, PNG or WebP file (it begins with {data[:8]!r})")

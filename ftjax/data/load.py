@@ -14,6 +14,7 @@ import grain
 import numpy as np
 from jaxtyping import Int
 
+from ftjax.data import curriculum
 from ftjax.data.dataset import Batch, Split
 from ftjax.data.text import bucketed
 from ftjax.errors import DataError
@@ -30,6 +31,7 @@ def batch_at(split: Split, step: int, batch_size: int, seed: int, tokens: int | 
 
     Rows of one shape: positions `step * batch_size ...` of the endless sequence permutation(epoch 0), permutation(epoch 1), ...: batches run across the
     border of epochs, so every row is seen once an epoch, no batch is short, and a batch may be larger than the split.
+    While a curriculum paces the rows: `curriculum.draw`; texts are padded to the bucket of the longest one drawn.
     Rows with lengths: `bucketed.batch_rows`; a batch holds texts of about one length, the last one of an epoch is filled up with rows of weight 0.
 
     Args:
@@ -44,6 +46,8 @@ def batch_at(split: Split, step: int, batch_size: int, seed: int, tokens: int | 
     """
     if not len(split):
         raise DataError("there are no rows to make batches of")
+    if split.curriculum is not None and step < split.curriculum.steps:
+        return _batch(split, curriculum.draw(split.curriculum, step, batch_size, seed))
     if split.lengths is not None:
         rows, length, size = bucketed.batch_rows(split.lengths, split.buckets, step, batch_size, seed, tokens, split.sampling)
         return _padded(_lengthened(_batch(split, rows), length), size)

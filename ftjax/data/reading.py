@@ -6,8 +6,11 @@ The first pass keeps of every image only its hash, and its pixels while they fit
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -37,21 +40,67 @@ class Inspection:
     """What finding near duplicates needs, where they are wanted."""
     sizes: Int[np.ndarray, "rows 2"] | None = None
     """Height and width of each image as it lies in its file."""
+    contents: tuple[bytes | None, ...] = ()
+    """`content_hash` of what was read of each row."""
 
     def good(self) -> Int[np.ndarray, " good"]:
         """The rows that can be read."""
         return np.array([row for row, digest in enumerate(self.hashes) if digest is not None], np.int64)
 
 
+@dataclasses.dataclass(eq=False)
+class Found:
+    """What a pass over rows fills in, row by row, from several threads; `outcomes[row]` is what was converted, or why the row cannot be read."""
+
+    pixels: UInt8[np.ndarray, "rows h w 3"] | None
+    sizes: Int[np.ndarray, "rows 2"]
+    hashes: list[bytes | None]
+    outcomes: list[tuple[str, ...] | str]
+    contents: list[bytes | None]
+    signatures: Signatures | None = None
+
+    @classmethod
+    def empty(cls, rows: int, pixels: UInt8[np.ndarray, "rows h w 3"] | None, near: bool = False) -> Found:
+        """Nothing found yet."""
+        sizes = np.zeros((rows, 2), np.int32)
+        return cls(pixels, sizes, [None] * rows, [()] * rows, [None] * rows, Signatures.empty(rows) if near else None)
+
+    def facts(self, rows: Sequence[int]) -> list[Any]:
+        """Everything but the arrays of these rows, as JSON: the reason, or hash, height, width and conversions."""
+        return [self._fact(row) for row in rows]
+
+    def _fact(self, row: int) -> Any:
+        outcome, digest = self.outcomes[row], self.hashes[row]
+        return outcome if isinstance(outcome, str) or digest is None else [digest.hex(), *map(int, self.sizes[row]), *outcome]
+
+    def restore(self, rows: Sequence[int], facts: Sequence[Any]) -> None:
+        """Take over what `facts` gave."""
+        for row, fact in zip(rows, facts, strict=True):
+            if isinstance(fact, str):
+                self.outcomes[row] = fact
+            else:
+                self.hashes[row], self.sizes[row], self.outcomes[row] = bytes.fromhex(fact[0]), fact[1:3], tuple(fact[3:])
+
+    def inspection(self) -> Inspection:
+        """The pass is over."""
+        rejected = {row: outcome for row, outcome in enumerate(self.outcomes) if isinstance(outcome, str)}
+        conversions = collections.Counter(note for outcome in self.outcomes if not isinstance(outcome, str) for note in outcome)
+        return Inspection(tuple(self.hashes), rejected, dict(sorted(conversions.items())), self.pixels, self.signatures, self.sizes, tuple(self.contents))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class OnDemand:
-    """Pixels that are decoded whenever they are asked for; `rows[i]` is the source's row of row i of the split."""
+    """Pixels that are decoded whenever they are asked for; `rows[i]` is the source's row of row i of the split.
+
+    `contents[row]` is what a row's bytes hashed to when they were collected: other bytes are an error, for a batch is a function of the step.
+    """
 
     source: Rows
     image: ImageFormat
     max_pixels: int
     rows: Int[np.ndarray, " rows"]
     patience: float = PATIENCE
+    contents: Sequence[bytes | None] = ()
 
     def __call__(self, indices: Int[np.ndarray, " k"]) -> UInt8[np.ndarray, "k h w 3"]:
         """Decode these rows.
@@ -65,7 +114,10 @@ class OnDemand:
         def read(position: int) -> None:
             row = int(wanted[position])
             try:
-                pixels[position] = self.image.fit(_decode_row(self.source, row, self.max_pixels)[0])
+                data = self.source.read(row)
+                pixels[position] = self.image.fit(decode(data, self.max_pixels).pixels)
+                if self.contents and content_hash(data) != self.contents[row]:
+                    raise DataError("its content has changed since the data were collected; put the old file back, or begin a new run")
             except (DataError, OSError) as error:
                 raise DataError(f"{self.source.where}: {self.source.ids[row]}: {error}") from error
 
@@ -94,50 +146,93 @@ def inspect(
       DataError: a file does not answer.
     """
     fits = len(source) * image.size[0] * image.size[1] * 3 <= cache_megabytes * 2**20
-    pixels = np.empty((len(source), *image.size, 3), np.uint8) if fits else None
-    hashes: list[bytes | None] = [None] * len(source)
-    rejected: dict[int, str] = {}
-    conversions: collections.Counter[str] = collections.Counter()
-    signatures = Signatures.empty(len(source)) if near else None
-    sizes = np.zeros((len(source), 2), np.int32)
+    found = Found.empty(len(source), np.empty((len(source), *image.size, 3), np.uint8) if fits else None, near)
+    decode_rows(source, range(len(source)), found, image, max_pixels=max_pixels, workers=workers, progress=progress, patience=patience)
+    return found.inspection()
 
-    def read(row: int) -> tuple[str, ...] | str:
-        """What was converted, or why the row cannot be read."""
+
+def decode_rows(
+    source: Rows,
+    rows: Sequence[int],
+    found: Found,
+    image: ImageFormat,
+    *,
+    max_pixels: int,
+    workers: int,
+    progress: Progress | None = None,
+    patience: float = PATIENCE,
+    finished: Callable[[int], None] = lambda row: None,
+) -> None:
+    """Read and decode these rows into `found`, in parallel; `finished(row)` is called in this thread, in no particular order.
+
+    Raises:
+      DataError: a file does not answer, or has other bytes than `found.contents` says.
+    """
+
+    def read(row: int) -> None:
         try:
-            decoded, notes = _decode_row(source, row, max_pixels)
+            data = source.read(row)
         except (DataError, OSError) as error:
-            return str(error)
-        if pixels is not None:
-            pixels[row] = image.fit(decoded)
-        if signatures is not None:
-            signatures.put(row, decoded)
-        sizes[row] = decoded.shape[:2]
-        hashes[row] = pixel_hash(decoded)
-        return notes
+            found.outcomes[row] = str(error)
+            if found.contents[row] is not None:
+                raise DataError(f"{source.where}: {source.ids[row]}: it could be read a moment ago and cannot any more: {error}") from error
+            return
+        content = content_hash(data)
+        if found.contents[row] not in (None, content):
+            raise DataError(f"{source.where}: {source.ids[row]}: its content has changed while the data were collected; begin again")
+        found.contents[row] = content
+        try:
+            decoded = decode(data, max_pixels)
+        except DataError as error:
+            found.outcomes[row] = str(error)
+            return
+        if found.pixels is not None:
+            found.pixels[row] = image.fit(decoded.pixels)
+        if found.signatures is not None:
+            found.signatures.put(row, decoded.pixels)
+        found.sizes[row] = decoded.pixels.shape[:2]
+        found.outcomes[row] = decoded.conversions
+        found.hashes[row] = pixel_hash(decoded.pixels)
 
     try:
-        for done, (row, outcome) in enumerate(completed(read, range(len(source)), workers=workers, patience=patience), 1):
-            if isinstance(outcome, str):
-                rejected[row] = outcome
-            else:
-                conversions.update(outcome)
+        for done, (row, _) in enumerate(completed(read, rows, workers=workers, patience=patience), 1):
+            finished(row)
             if progress is not None:
-                progress(done, len(source))
+                progress(done, len(rows))
     except Stalled as stalled:
         raise _stalled(source, stalled.items, stalled.seconds) from None
-    return Inspection(tuple(hashes), dict(sorted(rejected.items())), dict(sorted(conversions.items())), pixels, signatures, sizes)
+
+
+def content_hash(data: bytes | np.ndarray) -> bytes:
+    """BLAKE2b (128 bits) of what a source gives for a row: the bytes of a file, or the shape and values of pixels."""
+    return pixel_hash(data) if isinstance(data, np.ndarray) else hashlib.blake2b(data, digest_size=16).digest()
+
+
+def contents_of(source: Rows, *, workers: int, patience: float = PATIENCE) -> list[bytes | None]:
+    """`content_hash` of every row, read in parallel and not decoded; None where it cannot be read.
+
+    Raises:
+      DataError: a file does not answer.
+    """
+    found: list[bytes | None] = [None] * len(source)
+
+    def read(row: int) -> None:
+        with contextlib.suppress(DataError, OSError):
+            found[row] = content_hash(source.read(row))
+
+    try:
+        for _ in completed(read, range(len(source)), workers=workers, patience=patience):
+            pass
+    except Stalled as stalled:
+        raise _stalled(source, stalled.items, stalled.seconds) from None
+    return found
 
 
 def images_of(source: Rows, inspection: Inspection, rows: Int[np.ndarray, " rows"], image: ImageFormat, max_pixels: int) -> InMemory | OnDemand:
     """The `images` of a split that holds these rows."""
     if inspection.pixels is not None:
         return InMemory(inspection.pixels, rows)
-    return OnDemand(source, image, max_pixels, rows)
-
-
-def _decode_row(source: Rows, row: int, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    decoded = decode(source.read(row), max_pixels)
-    return decoded.pixels, decoded.conversions
+    return OnDemand(source, image, max_pixels, rows, contents=inspection.contents)
 
 
 def _stalled(source: Rows, rows: Sequence[int], seconds: float) -> DataError:

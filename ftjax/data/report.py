@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,26 @@ def left_out(report: dict[str, Any], bad_files: str = "skip") -> list[dict[str, 
     exact, near = report["duplicates"], report.get("near_duplicates", {})
     rows += [(name, _reason(name, [*exact["across"], *exact["conflicting"]], "an exact copy"), "data.duplicates=drop") for name in exact["dropped"]]
     rows += [(name, _reason(name, near["groups"], "almost the same"), "data.near_duplicates=drop") for name in near.get("dropped", ())]
+    rows += [(name, why, f"data.{kind}=drop") for kind, name, why in _suspects(report)]
     return [{"id": name, "row": _line(name), "why": why, "policy": policy} for name, why, policy in rows]
+
+
+def _suspects(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(kind, id, why) of training rows that the features of the pretrained body spoke against; a row of both kinds is told once."""
+    found = []
+    for kind in ("label_errors", "outliers"):
+        one = report.get(kind, {"rows": [], "dropped": []})
+        dropped = set(one["dropped"]) - {name for _, name, _ in found}
+        found += [(kind, row["id"], suspicion(kind, row)) for row in one["rows"] if row["id"] in dropped and row["split"] == "train"]
+    return found
+
+
+def suspicion(kind: str, row: Mapping[str, Any]) -> str:
+    """Why a row is suspicious, in words."""
+    if kind == "label_errors":
+        told = f"the label {row['label']!r} is probably wrong; a probe that has not seen the row says {row['suggested']!r}"
+        return f"{told} (quality of the label {row['score']:.3f})"
+    return f"far from all other rows (distance {row['distance']:.3f}; the nearest is {row['nearest']})"
 
 
 def _reason(name: str, groups: list[dict[str, Any]], what: str) -> str:

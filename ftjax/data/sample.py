@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ftjax.config import DataConfig
+from ftjax.data.curriculum import read_difficulty
 from ftjax.data.dataset import Dataset, Members, Rows
 from ftjax.data.order import rank
 from ftjax.errors import ConfigError, did_you_mean
@@ -24,6 +25,7 @@ def sample(rows: Rows, members: Members, config: DataConfig, seed: int) -> tuple
 
     The rows of each class are ordered by a hash of id and seed and the first ones are kept, so 5 per class are among the 10 per class of the same seed, and
     10 % are among 20 %. Of a class with n rows `min(max(class_floor, round(fraction n)), max_per_class)` stay, or `labels_per_class`; none more than n.
+    With data.curriculum="ambiguous" the order is that of variability, the most ambiguous first (Swayamdipta et al. 2020), and the hash decides between equals.
 
     Returns:
       The members, and what was done for data.json.
@@ -47,12 +49,24 @@ def sample(rows: Rows, members: Members, config: DataConfig, seed: int) -> tuple
     report["shares"] = {"before": _shares(rows.classes, counts), "after": _shares(rows.classes, np.array(allowed))}
     kept = np.zeros(len(rows.classes), np.int64)
     chosen = []
-    for row in sorted(train, key=lambda row: rank("sample", seed, rows.ids[row])):
+    order, about = _order(rows, train, config, seed)
+    for row in order:
         label = int(rows.labels[row])
         if kept[label] < allowed[label]:
             kept[label] += 1
             chosen.append(row)
-    return {**members, "train": train[np.isin(train, chosen)]}, report
+    return {**members, "train": train[np.isin(train, chosen)]}, report | about
+
+
+def _order(rows: Rows, train: np.ndarray, config: DataConfig, seed: int) -> tuple[list[int], dict[str, Any]]:
+    """The training rows in the order in which they are kept, and what data.json says of it."""
+    by_hash = sorted(train, key=lambda row: rank("sample", seed, rows.ids[row]))
+    if config.curriculum != "ambiguous":
+        return by_hash, {}
+    found = read_difficulty(config.difficulty or "", [rows.ids[row] for row in train])
+    variability = dict(zip(train, found.variability))
+    about = {"way": config.curriculum, "by": "variability", **found.facts}
+    return sorted(by_hash, key=lambda row: -variability[row]), {"curriculum": about}
 
 
 def _shares(classes: tuple[str, ...], counts: np.ndarray) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ftjax.config import DataConfig
+from ftjax.data.curriculum import check_curriculum
 from ftjax.data.dataset import SPLITS, Members, Rows
 from ftjax.data.mixture import check_mixture
 from ftjax.data.reading import Inspection
@@ -26,6 +27,7 @@ def check_settings(config: DataConfig) -> None:
             raise ConfigError(f"data.{name}={getattr(config, name)}: allowed is above 0 and below 1 (every run is validated and tested)")
     check_split_settings(config)
     check_mixture(config)
+    check_curriculum(config)
     for name, lowest in _LOWEST.items():
         if getattr(config, name) < lowest:
             raise ConfigError(f"data.{name}={getattr(config, name)}: allowed is {lowest} or more")

@@ -12,4 +12,5 @@ from ftjax.distribution.sharding import (
     replicated,
     shard_tree,
     state_shardings,
+    whole_batches,
 )

@@ -107,6 +107,12 @@ def batch_devices(mesh: Mesh) -> int:
     return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
+def whole_batches(mesh: Mesh, batch_size: int) -> int:
+    """`batch_size`, rounded up to a multiple of the devices that share a batch."""
+    parts = batch_devices(mesh)
+    return -(-batch_size // parts) * parts
+
+
 def check_batch_size(mesh: Mesh, batch_size: int, key: str = "train.batch_size") -> None:
     """See that every device gets the same number of examples.
 

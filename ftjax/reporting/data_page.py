@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ftjax.reporting import examples, figures, html, text_figures, texts, wording
+from ftjax.reporting import figures, html, text_figures, texts, wording
 from ftjax.reporting.record import listing, mapping
+from ftjax.reporting.suspects import SUSPECTS, row_of, suspicious
 
 GROUPS = 24
 """Groups of copies that are shown of each kind; all are in findings.json."""
@@ -28,6 +29,7 @@ def shown(report: Mapping[str, Any]) -> list[str]:
     """Ids of the rows that the page shows, each once."""
     names = [name for _, group in _groups(report) for name in group["ids"][:MEMBERS]]
     names += [name for _, some in list(report["samples"].items())[:CLASSES] for name in (some if report["kind"] == "images" else some[:2])]
+    names += [row["id"] for kind in SUSPECTS for row in mapping(report.get(kind)).get("rows", ())[:GROUPS]]
     return list(dict.fromkeys(names))
 
 
@@ -105,6 +107,7 @@ def _checks(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             *((f"rows of {split} nearly like one of train", count) for split, count in leaking.items() if split in report["splits"]),
         ]
         counted += [("pictures too small to compare", near["too_small"])] if near["too_small"] else []
+    counted += [(what, len(report[kind]["rows"])) for kind, what in SUSPECTS.items() if kind in report]
     return [(name, wording.count(count)) for name, count in counted]
 
 
@@ -155,6 +158,7 @@ def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -
         "near_total": len(listing(near.get("groups"))),
         "near_policy": near.get("policy"),
         "threshold": near.get("threshold"),
+        "suspects": [suspicious(kind, report, seen) for kind in SUSPECTS if mapping(report.get(kind)).get("rows")],
         "rejected": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["rejected"][:LISTED]],
         "rejected_total": len(report["rejected"]),
         "ignored": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["ignored"][:LISTED]],
@@ -201,17 +205,10 @@ def _size_figures(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _sample_rows(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name, ids in list(report["samples"].items())[:CLASSES]:
-        found = [_row(one, seen) for one in ids if one in seen]
+        found = [row_of(one, seen) for one in ids if one in seen]
         if found:
             rows.append({"name": wording.printable(name), "rows": found})
     return rows
-
-
-def _row(name: str, seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    item = mapping(seen.get(name))
-    image = item.get("image")
-    parts = [found["text"] for key in ("text", "text_pair") if (found := texts.excerpt(item, key))]
-    return {"id": wording.printable(name), "image": image if isinstance(image, str) and examples.IMAGE.fullmatch(image) else None, "parts": parts}
 
 
 def _group(group: Mapping[str, Any], report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -219,7 +216,7 @@ def _group(group: Mapping[str, Any], report: Mapping[str, Any], seen: Mapping[st
     labels = group.get("labels") or [""] * len(group["ids"])
     rows = []
     for name, split, label in list(zip(group["ids"], group["splits"], labels, strict=True))[:MEMBERS]:
-        rows.append({**_row(name, seen), "split": split, "label": wording.printable(label)})
+        rows.append({**row_of(name, seen), "split": split, "label": wording.printable(label)})
     first = rows[0]["parts"] if rows else []
     for number, row in enumerate(rows):
         other = rows[1]["parts"] if number == 0 and len(rows) > 1 else first

@@ -16,7 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ftjax.files import write_text
-from ftjax.reporting import distance, mistakes, plan_tables, sections, wording
+from ftjax.reporting import data_map, distance, mistakes, plan_tables, sections, wording
 from ftjax.reporting.record import Run, read_run
 
 FILE = "report.html"
@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, Callable[[Run], dict[str, Any]]] = {
     "training": sections.training,
     "distance": distance.distance,
     "mistakes": mistakes.mistakes,
+    "data_map": data_map.section,
     "data": plan_tables.data,
     "coefficients": plan_tables.coefficients,
     "load": plan_tables.load,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ftjax.reporting import figures, texts, wording
+from ftjax.reporting import figures, suspects, texts, wording
 from ftjax.reporting.mistakes import class_counts, class_names
 from ftjax.reporting.record import Run, listing, mapping
 
@@ -56,6 +56,7 @@ def data(run: Run) -> dict[str, Any]:
             (text, len(items), [describe(item) for item in items[:20]]) for kind, text in COPIES.items() if (items := listing(duplicates.get(kind)))
         ],
         "near": _near(mapping(found.get("near_duplicates"))),
+        "suspects": suspects.suspects_of(found, mapping(run.settings.get("model")).get("pretrained")),
         "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
         "text": texts.tokens(run) if run.of_text else {},
@@ -115,7 +116,7 @@ def _split(split: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sampling(sampling: Mapping[str, Any]) -> dict[str, Any] | None:
     """What was asked for and how many rows stayed; the shares of many classes are for data.json."""
-    asked = any(sampling.get(name) is not None for name in ("labels_per_class", "fraction", "max_per_class", "drawn"))
+    asked = any(sampling.get(name) is not None for name in ("labels_per_class", "fraction", "max_per_class", "drawn", "curriculum"))
     return {name: value for name, value in sampling.items() if name != "shares" and value not in (None, {}, [])} if asked else None
 
 

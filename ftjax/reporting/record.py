@@ -6,6 +6,7 @@ A failed, killed or half-copied run is read like a good one; only a directory wi
 from __future__ import annotations
 
 import dataclasses
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from ftjax.errors import CheckpointError
 from ftjax.files import read_json
 from ftjax.reporting.metrics_log import FILE as METRICS
 from ftjax.reporting.metrics_log import parse_metrics
-from ftjax.reporting.wording import lower_is_better
+from ftjax.reporting.wording import is_finite, lower_is_better
 
 JSON_FILES = {
     "config": "config.json",
@@ -30,8 +31,13 @@ JSON_FILES = {
     "test": "evaluation/test.json",
 }
 RECORDS = "evaluation/test.npz"
+CARTOGRAPHY = ("cartography.json", "cartography.jsonl")
+"""What only a run that followed its training examples has: those to look at, and a line for each."""
 ABSENT = "is not there: the run ended before it was written."
 
+
+Dot = tuple[float, float, float]
+"""Variability, confidence and correctness of a training example."""
 
 UNFINISHED = "unfinished"
 """The status of a run that has written no result yet."""
@@ -61,6 +67,10 @@ class Run:
     notes: Mapping[str, str]
     """File name -> why it is not in this report."""
     after: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cartography: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Training examples that a person should look at; empty where the run followed none."""
+    dots: tuple[Dot, ...] = ()
+    """Every training example that was followed and seen."""
 
     @property
     def status(self) -> str:
@@ -154,6 +164,25 @@ def _read_records(path: Path) -> tuple[Mapping[str, np.ndarray], str | None]:
         return {}, f"{RECORDS} cannot be read: {error}"
 
 
+def _read_dots(path: Path) -> tuple[Dot, ...]:
+    """The examples that were seen; lines that are something else are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ()
+    return tuple(dot for line in lines if (dot := _dot(line)) is not None)
+
+
+def _dot(line: str) -> Dot | None:
+    try:
+        found = mapping(json.loads(line))
+    except (ValueError, RecursionError):
+        return None
+    given: list[Any] = [found.get(name) for name in ("variability", "confidence", "correctness")]
+    values = [float(value) for value in given if is_finite(value) and 0 <= value <= 1]
+    return (values[0], values[1], values[2]) if len(values) == 3 else None
+
+
 def read_run(workdir: str | Path) -> Run:
     """Read everything a report needs.
 
@@ -171,5 +200,7 @@ def read_run(workdir: str | Path) -> Run:
         values[key], notes[name] = _read_object(folder / name, name)
     metrics, notes[METRICS] = _read_log(folder / METRICS)
     records, notes[RECORDS] = _read_records(folder / RECORDS)
+    shown, complaint = _read_object(folder / CARTOGRAPHY[0], CARTOGRAPHY[0]) if (folder / CARTOGRAPHY[0]).exists() else ({}, None)
+    notes[CARTOGRAPHY[0]], dots = complaint, _read_dots(folder / CARTOGRAPHY[1])
     known = {name: note for name, note in notes.items() if note}
-    return Run(name=folder.resolve().name, metrics=metrics, records=records, notes=known, **values)
+    return Run(name=folder.resolve().name, metrics=metrics, records=records, notes=known, cartography=shown, dots=dots, **values)

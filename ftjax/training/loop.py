@@ -21,11 +21,12 @@ import numpy as np
 
 from ftjax.config import AfterConfig
 from ftjax.data import Batch as HostBatch
-from ftjax.errors import TrainingFailed
+from ftjax.errors import DataError, TrainingFailed
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.plan import Plan
 from ftjax.training.stage import Feed, Stage
 from ftjax.training.state import TrainState
+from ftjax.training.step import Batch
 from ftjax.trees import Tree
 
 RUN_AHEAD = 2
@@ -146,6 +147,7 @@ class _Run:
         self.saved_step = -1
         self.saved_soup: frozenset[int] = frozenset()
         self.metric = plan.metric
+        self.ahead: Batch | DataError | None = None
 
     def resume(self) -> None:
         """Go on from the newest good checkpoint, if there is one."""
@@ -188,6 +190,7 @@ class _Run:
         At its border the state enters the next stage before anything is saved.
         """
         every, border = self.plan.every, self.stage.phase.stop
+        self.ahead = None
         while self.step < border and not self.progress.stopped_early:
             with self.clock.run("training"):
                 self.advance(feed, batches, log)
@@ -205,19 +208,41 @@ class _Run:
         return False
 
     def advance(self, feed: Feed, batches: Iterator[HostBatch], log: Log) -> None:
-        """One step; its metrics are looked at a little later, so that the device never waits for the host."""
-        with self.clock.run("waiting"):
-            batch = self.plan.put(next(batches))
+        """One step; its metrics are looked at a little later, and the next batch is on its way to the device meanwhile, so that the device never waits."""
+        batch = self.batch(batches)
         logged = (self.step + 1) % self.plan.every.log == 0 or self.step + 1 == self.plan.steps
         previous = self.plan.copy(self.state.live) if logged else None
         self.state, metrics = feed.advance(self.state, batch)
         self.step += 1
+        self.ahead = self.fetch(batches)
         self.pending.append((self.step, metrics))
         while len(self.pending) > (0 if logged else RUN_AHEAD):
             self.look(*self.pending.popleft())
         if logged:
             self.store.check()
             self.report(previous, log)
+
+    def batch(self, batches: Iterator[HostBatch]) -> Batch:
+        """The batch of the next step, on the devices; one that cannot be read ends the run behind the last step that had one, whose state is saved."""
+        batch = self.ahead if self.ahead is not None else self.fetch(batches)
+        if batch is None:
+            raise RuntimeError(f"no batch for step {self.step + 1}")  # a stage asks for no more than it has
+        if isinstance(batch, DataError):
+            if self.step:
+                self.save()
+                self.store.wait()
+            there = f"the state after step {self.step} is saved" if self.step else "nothing is trained yet"
+            raise DataError(f"{batch}\nStep {self.step + 1} needs it, and {there}: once it is repaired, the same command goes on exactly there") from batch
+        return batch
+
+    def fetch(self, batches: Iterator[HostBatch]) -> Batch | DataError | None:
+        """The next batch on its way to the devices, why there is none, or None at the end of the stage."""
+        with self.clock.run("waiting"):
+            try:
+                batch = next(batches, None)
+            except DataError as error:
+                return error  # The steps before it still count.
+            return None if batch is None else self.plan.put(batch)
 
     def look(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Fetch the metrics of a past step; stop a run that is no longer training."""

@@ -24,7 +24,9 @@ from ftjax.data import Dataset
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Measures, Metric, Records
 from ftjax.tasks import Task
+from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.forgetting import Meter
+from ftjax.training.inspection import Body
 from ftjax.training.select import Selection
 from ftjax.training.stage import Feed, Preprocessing, Stage, compile_all, compiler, on_features
 from ftjax.training.state import TrainState
@@ -66,6 +68,8 @@ class Plan:
     warnings: tuple[str, ...]
     meter: Meter | None = None
     """Follows what the model forgets; None: not asked for."""
+    store: FeatureCache = dataclasses.field(default_factory=lambda: FeatureCache(None))
+    """Where features of a frozen body are kept."""
 
     @property
     def config(self) -> Config:
@@ -184,17 +188,12 @@ class Plan:
         return data.batches_of_every_shape(feed.split, 0, self.batch_size, self.config.seed, self.config.train.batch_tokens)
 
     @functools.cached_property
-    def _features(self) -> Any:
-        # The parameters are arguments: closed over, they would be constants in the program.
-        return jax.jit(lambda params, extra, batch: self.model.features(params, extra, self.preprocessing.inputs(batch)))
+    def _body(self) -> Body:
+        return Body(self.model, self.preprocessing, self.mesh, self.store, self.evaluation_batch, self._evaluation_workers)
 
     def features(self, params: Tree, batch_stats: Tree, split: str) -> np.ndarray:
-        """What the head sees of every example of a split as it will be tested, float32 `[rows width]`."""
-        parts, ids = [], []
-        for batch in self.eval_batches(split):
-            parts.append(np.asarray(self._features(params, {"batch_stats": batch_stats}, self.put(batch)))[batch["weight"] > 0])
-            ids.append(batch["id"][batch["weight"] > 0])
-        return np.concatenate(parts)[np.argsort(np.concatenate(ids))]
+        """What the head sees of every example of a split as it will be tested, float32 `[rows width]`; computed once for the same body and data."""
+        return self._body.features(params, batch_stats, self.dataset.splits[split], self.dataset.report)
 
     def host_batch(self, step: int) -> HostBatch:
         """The batch of a step: a pure function of (seed, step)."""
@@ -229,15 +228,17 @@ class Plan:
 
     def eval_batches(self, split: str) -> Generator[HostBatch]:
         """The host batches of a split, in order, the last one padded with weight 0."""
+        yield from data.eval_batches(self.dataset.splits[split], self.evaluation_batch, self._evaluation_workers)
+
+    @property
+    def _evaluation_workers(self) -> int:
         # Pixels that lie in memory are gathered faster than a thread is asked.
-        workers = 0 if self.dataset.report.get("in_memory", True) else self.config.data.workers
-        yield from data.eval_batches(self.dataset.splits[split], self.evaluation_batch, workers)
+        return 0 if self.dataset.report.get("in_memory", True) else self.config.data.workers
 
     @property
     def evaluation_batch(self) -> int:
         """`evaluation.batch_size`, rounded up to a multiple of the devices that share a batch."""
-        parts = distribution.batch_devices(self.mesh)
-        return -(-self.config.evaluation.batch_size // parts) * parts
+        return distribution.whole_batches(self.mesh, self.config.evaluation.batch_size)
 
     @functools.cached_property
     def travel(self) -> Any:

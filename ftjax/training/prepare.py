@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +21,9 @@ from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
 from ftjax.tasks import Classification, Task, check_labels, check_task, make_task
+from ftjax.training import inspection
+from ftjax.training.dynamics import check_dynamics
+from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.forgetting import prepare_meter
 from ftjax.training.plan import Every, Plan
 from ftjax.training.reading import reader
@@ -45,7 +49,12 @@ def prepare_config(config: Config, *, coefficients: Mapping[str, Any] | None = N
 
 
 def prepare(
-    resolved: Resolved, *, dataset: Dataset | None = None, progress: data.Progress | None = None, values: Mapping[str, Any] | None = None
+    resolved: Resolved,
+    *,
+    dataset: Dataset | None = None,
+    progress: data.Progress | None = None,
+    values: Mapping[str, Any] | None = None,
+    cache: Path | None = None,
 ) -> tuple[Plan, TrainState]:
     """Decide everything and place the state before step 0.
 
@@ -54,16 +63,23 @@ def prepare(
       dataset: the data set, when the caller has collected it already.
       progress: called with (done, total) while images are decoded.
       values: see `prepare_config`.
+      cache: folder for features where `data.cache` names none; None: nothing is kept.
 
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
     """
     config = resolved.config
     check_task(config)
+    check_dynamics(config)
     selection = select(config)
     reading = reader(config, selection)
-    dataset = _sampled(config, dataset or reading.collect(config, progress))
-    mesh, keeps_head = distribution.make_mesh(config.mesh), _keeps_head(config, selection, dataset)
+    kinds = inspection.asked(config, dataset)
+    dataset, mesh = dataset or reading.collect(config, progress), distribution.make_mesh(config.mesh)
+    store = FeatureCache(Path(config.data.cache) if config.data.cache else cache)
+    if kinds:
+        dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
+    dataset = _sampled(config, dataset)
+    keeps_head = _keeps_head(config, selection, dataset)
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
     spec = selection.spec(task.outputs or selection.options["width"])
@@ -73,6 +89,7 @@ def prepare(
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
     model = _build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
+    dataset = _paced(config, dataset, clock)
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
     table = _table(config, model, params, load, clock, values)
@@ -81,7 +98,8 @@ def prepare(
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
-    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
+    followed = len(dataset.splits["train"]) if config.train.cartography else 0
+    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
     meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
     plan = Plan(
@@ -102,8 +120,33 @@ def prepare(
         every=_every(config, clock),
         warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
         meter=meter,
+        store=store,
     )
     return plan, state
+
+
+def _inspected(
+    config: Config, dataset: Dataset, kinds: Sequence[str], selection: Selection, preprocessing: Preprocessing, mesh: Mesh, store: FeatureCache
+) -> Dataset:
+    """The data set as the pretrained body sees it: with findings, and without the training rows that are dropped for them."""
+    body, params, batch_stats = pretrained_body(
+        config, selection, len(dataset.classes), preprocessing, mesh, store, in_memory=dataset.report.get("in_memory", True)
+    )
+    report = dataset.report
+    dataset, values = inspection.inspected(config, dataset, kinds, lambda split: body.features(params, batch_stats, split, report))
+    if "collected" in dataset.report:
+        body.keep(params, batch_stats, dataset.splits["train"], dataset.report, values["train"])
+    return dataset
+
+
+def pretrained_body(
+    config: Config, selection: Selection, classes: int, preprocessing: Preprocessing, mesh: Mesh, store: FeatureCache, *, in_memory: bool = True
+) -> tuple[inspection.Body, Tree, Tree]:
+    """The body as it came, its parameters and its running statistics, before anything else is decided."""
+    model = _build(config, selection.spec(classes))
+    _, params, extra = _load(config, selection, model, keeps_head=False)
+    size = distribution.whole_batches(mesh, config.evaluation.batch_size)
+    return inspection.Body(model, preprocessing, mesh, store, size, 0 if in_memory else config.data.workers), params, extra.get("batch_stats", {})
 
 
 def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh, measures: Measures) -> recipes.Facts:
@@ -124,6 +167,17 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
 def _sampled(config: Config, dataset: Dataset) -> Dataset:
     """The data set whose rare classes are drawn as often as the frequent ones, if that is asked for."""
     return data.draw_by_class(dataset, "balanced", "task.imbalance") if config.task.imbalance == "oversample" else dataset
+
+
+def _paced(config: Config, dataset: Dataset, clock: durations.Clock) -> Dataset:
+    """The data set whose rows become available by and by, if that is asked for."""
+    chosen, wanted = config.data.curriculum, config.train
+    if chosen not in data.PACED:
+        return dataset
+    if wanted.batch_tokens is not None or wanted.batch_size == "all":
+        other = "train.batch_tokens" if wanted.batch_tokens is not None else "train.batch_size='all'"
+        raise ConfigError(f"data.curriculum={chosen!r} draws so many rows at each step, which {other} does not say; set train.batch_size to a number")
+    return data.paced(dataset, config.data, config.seed, durations.to_steps(config.data.curriculum_until, clock, "data.curriculum_until", minimum=1))
 
 
 def _task(config: Config, dataset: Dataset) -> Task:
@@ -205,6 +259,7 @@ def _parts(
         averages=tuple(name for name in ("ema", "swa") if name in config.after.candidates),
         swa_start=durations.to_steps(config.after.swa_from, clock, "after.swa_from"),
         bounded=coefficients.bounded(table, config, clock),
+        dynamics=config.train.cartography,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 from ftjax import data, models
 from ftjax.config import TEXT_SOURCES, Config
-from ftjax.data import Dataset, ImageFormat
+from ftjax.data import Dataset, ImageFormat, Split
 from ftjax.data.text import Tokenizer
 from ftjax.errors import ConfigError
 from ftjax.training.select import Selection
@@ -22,6 +23,10 @@ class Reader(Protocol):
 
     def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
         """The three splits and the report."""
+        ...
+
+    def labelled(self, config: Config, classes: Sequence[str]) -> Split:
+        """Every row that can be read, neither cleaned nor split."""
         ...
 
     def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
@@ -61,6 +66,10 @@ class _Pictures:
         """Pictures, decoded once."""
         return data.collect(config.data, self.image, config.seed, progress=progress)
 
+    def labelled(self, config: Config, classes: Sequence[str]) -> Split:
+        """Pictures, decoded for the model."""
+        return data.labelled_images(config.data, self.image, classes)
+
     def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How images enter the model; it travels with the artefact."""
         assert self.selection.input is not None
@@ -91,6 +100,10 @@ class _Texts:
     def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
         """Texts, cut into tokens once."""
         return data.collect_text(config.data, config.text, config.task, self.tokenizer, self.max_length, config.seed)
+
+    def labelled(self, config: Config, classes: Sequence[str]) -> Split:
+        """Texts, cut into tokens."""
+        return data.labelled_texts(config.data, config.text, config.task, self.tokenizer, self.max_length, classes)
 
     def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How texts enter the model; it travels with the artefact."""

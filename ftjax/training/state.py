@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 
 from ftjax.coefficients import combine, partition
 from ftjax.coefficients.after import start_average
+from ftjax.training.dynamics import start_dynamics
 from ftjax.trees import Tree
 
 
@@ -25,7 +26,7 @@ class TrainState(NamedTuple):
     opt_state: Tree
     extra: dict[str, Any]
     """`batch_stats`: batch norm's running statistics; `anchor`: theta0 of every leaf that has trained so far; `bad_steps`: non-finite steps in a row;
-    `averages`: `{"ema": ..., "swa": ...}`, those asked for, with the anchor's holes."""
+    `averages`: `{"ema": ..., "swa": ...}`, those asked for, with the anchor's holes; `dynamics`, where it is asked for: see `dynamics.Dynamics`."""
 
     @property
     def params(self) -> Tree:
@@ -43,7 +44,9 @@ class TrainState(NamedTuple):
         return jax.tree.map(lambda start, now: now if start is None else start, self.extra["anchor"], self.params, is_leaf=lambda leaf: leaf is None)
 
 
-def create_state(params: Tree, extra: dict[str, Any], live_paths: frozenset[str], optimizer: Any, averages: tuple[str, ...] = ()) -> TrainState:
+def create_state(
+    params: Tree, extra: dict[str, Any], live_paths: frozenset[str], optimizer: Any, averages: tuple[str, ...] = (), *, followed: int = 0
+) -> TrainState:
     """The state before step 0.
 
     Args:
@@ -52,10 +55,12 @@ def create_state(params: Tree, extra: dict[str, Any], live_paths: frozenset[str]
       live_paths: paths of the arrays that train.
       optimizer: optax transformation over the live tree.
       averages: which averages of the weights are followed.
+      followed: rows of the training split, where each one's dynamics are followed; 0: they are not.
     """
     live, still = partition(params, live_paths)
     # Copies: the step donates `live`, and a buffer cannot be donated and kept.
     anchor = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), live)
     counters = {"bad_steps": jnp.zeros((), jnp.int32), "averages": {name: start_average(live) for name in averages}}
     kept = {"batch_stats": extra.get("batch_stats", {}), "anchor": anchor} | counters
+    kept |= {"dynamics": start_dynamics(followed)} if followed else {}
     return TrainState(jnp.zeros((), jnp.int32), live, still, optimizer.init(live), kept)

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from ftjax.coefficients import Hyper, combine
 from ftjax.coefficients.after import update_ema, update_swa
 from ftjax.tasks import Task
+from ftjax.training.dynamics import follow, observe
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
 
@@ -79,6 +80,8 @@ class StepParts:
     """The first step whose weights count for "swa"."""
     bounded: Callable[[Array, Hyper], Array] | None = None
     """Whether the hyperparameters of a step alone rule out that its update overflows; None: look at every update."""
+    dynamics: bool = False
+    """Whether `extra["dynamics"]` follows what the model gives the label of each example."""
 
 
 def make_step(parts: StepParts) -> Step:
@@ -91,7 +94,7 @@ def make_step(parts: StepParts) -> Step:
 
     def step(state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, Metrics]:
         key = _step_key(state, hyper)
-        loss, sums, batch_stats, gradients = _mean_gradient(parts, state, state.live, batch, hyper, key)
+        loss, sums, batch_stats, seen, gradients = _mean_gradient(parts, state, state.live, batch, hyper, key)
         if parts.sam is not None:
             shifted = _uphill(state.live, parts.sam(gradients, step=state.step, hyper=hyper), hyper["sam"])
             *_, gradients = _mean_gradient(parts, state, shifted, batch, hyper, key)
@@ -108,6 +111,7 @@ def make_step(parts: StepParts) -> Step:
         followed = _follow(parts, state.extra["averages"], state._replace(live=live).moved, state.step, hyper)
         averages = _select(finite, followed, state.extra["averages"])
         extra = state.extra | {"batch_stats": batch_stats, "bad_steps": bad_steps, "averages": averages}
+        extra |= {"dynamics": follow(extra["dynamics"], seen)} if parts.dynamics else {}
         metrics = {name: total / count for name, (total, count) in sums.items()}
         metrics |= {"loss": loss, "gradient_norm": norm, "finite": finite.astype(jnp.int32), "bad_steps": bad_steps}
         return TrainState(state.step + 1, live, state.still, opt_state, extra), metrics
@@ -161,13 +165,13 @@ def _follow(parts: StepParts, averages: dict[str, Tree], moved: Tree, step: Arra
     return followed
 
 
-def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch, hyper: Hyper, key: Array) -> tuple[Array, Sums, Tree, Tree]:
-    """Weighted mean of loss and gradient over the batch at the point `live`, sums of the metrics, and the last batch statistics."""
+def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch, hyper: Hyper, key: Array) -> tuple[Array, Sums, Tree, Tree, Tree]:
+    """Weighted mean of the loss over the batch at the point `live`, sums of the metrics, last batch statistics, what was said of each example; the gradient."""
 
     augment_key, model_key = jax.random.split(key)
     batch = parts.preprocessing.training_batch(batch, augment_key)
 
-    def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree]]:
+    def loss_of(live: Tree, batch_stats: Tree, part: Batch, part_key: Array) -> tuple[Array, tuple[Array, Sums, Tree, Tree]]:
         if parts.mixout is not None:
             # One mask per step, so that micro-batches see the network that the whole batch would.
             live = parts.mixout(live, state.extra["anchor"], key=jax.random.fold_in(model_key, _MIXOUT), rate=hyper["mixout"], step=state.step)
@@ -177,30 +181,31 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
         inputs = inputs if parts.task.views == 1 else jax.tree.map(lambda x: jnp.concatenate([x] * parts.task.views), inputs)
         logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, inputs, key=part_key, train=True)
         loss, weight, sums = parts.task.loss(logits, part, hyper)
-        return loss, (weight, sums, extra.get("batch_stats", batch_stats))
+        seen = observe(logits, part, parts.task.views) if parts.dynamics else {}
+        return loss, (weight, sums, extra.get("batch_stats", batch_stats), seen)
 
-    def mean_loss(live: Tree) -> tuple[Array, tuple[Sums, Tree]]:
-        loss, (weight, sums, stats) = loss_of(live, state.extra["batch_stats"], batch, model_key)
-        return loss / weight, (sums, stats)
+    def mean_loss(live: Tree) -> tuple[Array, tuple[Sums, Tree, Tree]]:
+        loss, (weight, sums, stats, seen) = loss_of(live, state.extra["batch_stats"], batch, model_key)
+        return loss / weight, (sums, stats, seen)
 
     if parts.microbatches == 1:
-        (loss, (sums, stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(live)
-        return loss, sums, stats, gradients
+        (loss, (sums, stats, seen)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(live)
+        return loss, sums, stats, seen, gradients
     differentiate = jax.value_and_grad(loss_of, has_aux=True)
 
-    def add(carry: Tree, numbered: tuple[Array, Batch]) -> tuple[Tree, None]:
+    def add(carry: Tree, numbered: tuple[Array, Batch]) -> tuple[Tree, Tree]:
         total, stats = carry
         index, part = numbered
-        (loss, (weight, sums, stats)), gradients = differentiate(live, stats, part, jax.random.fold_in(model_key, index))
-        return (jax.tree.map(jnp.add, total, (loss, weight, sums, gradients)), stats), None
+        (loss, (weight, sums, stats, seen)), gradients = differentiate(live, stats, part, jax.random.fold_in(model_key, index))
+        return (jax.tree.map(jnp.add, total, (loss, weight, sums, gradients)), stats), seen
 
     split = {name: _interleave(value, parts.microbatches) for name, value in batch.items()}
     first = jax.eval_shape(lambda b: differentiate(live, state.extra["batch_stats"], b, model_key), {name: value[0] for name, value in split.items()})
-    (loss, (weight, sums, _)), gradients = first
+    (loss, (weight, sums, *_)), gradients = first
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (loss, weight, sums, gradients))
-    (total, stats), _ = jax.lax.scan(add, (zeros, state.extra["batch_stats"]), (jnp.arange(parts.microbatches), split))
+    (total, stats), seen = jax.lax.scan(add, (zeros, state.extra["batch_stats"]), (jnp.arange(parts.microbatches), split))
     loss, weight, sums, gradients = total
-    return loss / weight, sums, stats, jax.tree.map(lambda g: g / weight.astype(g.dtype), gradients)
+    return loss / weight, sums, stats, seen, jax.tree.map(lambda g: g / weight.astype(g.dtype), gradients)
 
 
 def _interleave(value: Array, parts: int) -> Array:

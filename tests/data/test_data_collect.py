@@ -91,6 +91,9 @@ def test_a_file_that_changes_after_it_was_collected_is_named(tree):
     root = tree(two_classes(4))
     train = collect(folder(root, cache_megabytes=0), SMALL, 0).splits["train"]
     (root / train.ids[0]).write_bytes(b"")
+    (root / train.ids[1]).write_bytes((root / train.ids[2]).read_bytes())
+    with pytest.raises(DataError, match=rf"{root}: {train.ids[1]}: its content has changed since the data were collected; put the old file back, or begin a"):
+        train.fields(np.array([1]))
     with pytest.raises(DataError, match=rf"{root}: {train.ids[0]}: empty file \(0 bytes\)"):
         train.fields(np.array([0]))["image"]
     (root / train.ids[0]).unlink()

@@ -5,20 +5,38 @@ Images are `[n h w]`, `[n h w 1]` or `[n h w 3]`, uint8 or float in 0..1; labels
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
 from ftjax.config import DataConfig
 from ftjax.data.dataset import Rows
+from ftjax.data.sources.archive import HARMLESS, LARGEST_RATIO
 from ftjax.data.sources.paths import SPLIT_NAMES, existing_path, our_split
 from ftjax.errors import DataError, did_you_mean
 
 _KINDS = ("images", "labels")
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+)
+"""What NumPy and zipfile raise on damaged files."""
 
 
 def read_npz(config: DataConfig) -> Rows:
@@ -50,14 +68,35 @@ def _open(path: Path) -> dict[str, np.ndarray]:
                 raise DataError(f"{path} is a single array; save both with np.savez({path.stem!r}, images=..., labels=...)")
             if not start.startswith(b"PK"):
                 raise DataError(f"{path} is not a NumPy archive (it begins with {start!r})")
+            _check_unpacked(file, path)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except _DAMAGE as error:
         hint = "object arrays are refused: use text or numbers" if "allow_pickle" in str(error) else "is it cut short or damaged?"
         raise DataError(f"{path} cannot be read as a NumPy archive: {hint} ({type(error).__name__})") from error
+
+
+def _check_unpacked(file: BinaryIO, path: Path) -> None:
+    """Refuse what unpacks to far more than it weighs, and an array that says it is larger than its member, before any of it is unpacked."""
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        total, weight = sum(info.file_size for info in infos), path.stat().st_size
+        if total > max(HARMLESS, LARGEST_RATIO * weight):
+            raise DataError(f"{path} has {weight:,} bytes and unpacks to {total:,}: that is a decompression bomb, not pictures")
+        for info in infos:
+            with archive.open(info) as member:
+                if member.read(6) != b"\x93NUMPY":
+                    continue  # np.load hands such a member out as bytes, which no key allows
+                member.seek(0)
+                form = np.lib.format.read_magic(member)
+                shape, _, kind = (np.lib.format.read_array_header_1_0 if form == (1, 0) else np.lib.format.read_array_header_2_0)(member)
+            said = math.prod(shape) * kind.itemsize
+            if said > info.file_size:
+                raise DataError(f"{path}: {info.filename} says that it holds {said:,} bytes and has {info.file_size:,}; is it cut short or damaged?")
 
 
 def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, str]:

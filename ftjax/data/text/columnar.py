@@ -26,7 +26,9 @@ def read_parquet(path: Path) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         if sum(found.metadata.row_group(group).total_byte_size for group in range(found.metadata.num_row_groups)) > LARGEST_FILE:
             raise DataError(f"{path} unpacks to more than {LARGEST_FILE:,} bytes; keep the columns and rows that are needed")
         columns = {name: column.to_pylist() for name, column in zip(found.schema_arrow.names, found.read().columns)}
-    except (pyarrow.ArrowException, OSError) as error:
+    except DataError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is no Parquet file that can be read: {str(error).splitlines()[0]}") from None
     return tuple(columns), list(zip(*columns.values()))
 
