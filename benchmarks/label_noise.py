@@ -64,7 +64,7 @@ def sign_digits(folder: Path, seed: int, noisy: bool, smoke: bool) -> Noisy:
             target.symlink_to(path)
             if label != true:
                 changed.add(str(target.relative_to(folder)))
-    model = ModelConfig(pretrained=str(texts.shared_data() / "weights" / "vit_tiny_patch16_224"), image_size=(96, 96))
+    model = ModelConfig(pretrained=str(texts.shared_data() / "weights" / "vit_tiny_patch16_224"), image_size=(64, 64), precision="bfloat16")
     return Noisy(Config(data=DataConfig(source="image_folder", path=str(folder)), model=model), frozenset(changed))
 
 
@@ -82,12 +82,12 @@ def trec(folder: Path, seed: int, noisy: bool, smoke: bool) -> Noisy:
             writer = csv.DictWriter(file, ("text", "label"))
             writer.writeheader()
             writer.writerows(some)
-    config = Config(data=DataConfig(source="table", path=str(folder)), model=ModelConfig(pretrained=str(minilm())))
+    config = Config(data=DataConfig(source="table", path=str(folder)), model=ModelConfig(pretrained=str(minilm()), precision="bfloat16"))
     # The header is line 1.
     return Noisy(config, frozenset(f"train.csv:{row + 2}" for row in changed.tolist()))
 
 
-EPOCHS = {"sign_digits": 8, "trec": 3}
+EPOCHS = {"sign_digits": 8, "trec": 2}
 """Of full fine-tuning; enough to learn wrong labels by heart."""
 
 SETS = {"sign_digits": sign_digits, "trec": trec}
@@ -127,7 +127,7 @@ def accuracy(name: str, noisy: Noisy, arm: str, seed: int, folder: Path, smoke: 
     data = dataclasses.replace(config.data, label_errors="drop" if arm == "dropped" else "off")
     train = TrainConfig(duration="4 steps") if smoke else TrainConfig(duration=f"{EPOCHS[name]} epochs", batch_size=32)
     settings: dict[str, Any] = {"data": data, "seed": seed, "train": train, "method": "full"}
-    settings |= {"evaluation": EvaluationConfig(baselines=()), "report": ReportConfig(progress="plain", tensorboard=False)}
+    settings |= {"evaluation": EvaluationConfig(baselines=()), "report": ReportConfig(progress="none")}
     return ftjax.finetune(dataclasses.replace(config, **settings), folder).result["splits"]["test"]["accuracy"]["value"]
 
 
