@@ -30,6 +30,8 @@ _OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
 _CUT = ("classification", "multi_label", "regression", "sentence_embedding")
 """Tasks that read a text as a whole; the others answer for single tokens and need the place where a text was cut."""
 
+_LANGUAGE = ("language_modeling", "preference")
+
 _LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
 _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] = (
@@ -65,6 +67,10 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("task.r_drop", "task.name", lambda config: config.task.name, ("classification",)),
     ("task.temperature", "task.name", lambda config: config.task.name, ("sentence_embedding",)),
     ("task.max_answer_length", "task.name", lambda config: config.task.name, ("question_answering",)),
+    ("task.beta", "task.name", lambda config: config.task.name, ("preference",)),
+    ("task.length_normalised", "task.name", lambda config: config.task.name, ("preference",)),
+    ("task.z_loss", "task.name", lambda config: config.task.name, ("language_modeling",)),
+    ("task.loss_chunk", "task.name", lambda config: config.task.name, _LANGUAGE),
     ("train.batch_tokens", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("data.name", "data.source", lambda config: config.data.source, ("tfds",)),
     ("optimizer.momentum", "optimizer.name", lambda config: _direction(config), ("sgd", "muon")),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from ftjax.coefficients import Hyper, combine
 from ftjax.coefficients.after import update_ema, update_swa
-from ftjax.tasks import Task
+from ftjax.tasks import Features, Task
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
 
@@ -33,6 +33,18 @@ class Model(Protocol):
 
     def apply(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
         """Logits and the updated extra variables."""
+        ...
+
+
+class Writer(Protocol):
+    """What the step needs of the model where the task's output is "next_token"."""
+
+    def body(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
+        """What the head sees of every token, and the updated extra variables."""
+        ...
+
+    def head(self, params: Tree, features: Array) -> Array:
+        """Logits of features."""
         ...
 
 
@@ -175,8 +187,8 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
         inputs = parts.preprocessing.training_inputs(part, augment_key, _float_dtype(live))
         inputs = inputs if parts.task.views == 1 else jax.tree.map(lambda x: jnp.concatenate([x] * parts.task.views), inputs)
-        logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, inputs, key=part_key, train=True)
-        loss, weight, sums = parts.task.loss(logits, part, hyper)
+        outputs, extra = _outputs(parts, params, {"batch_stats": batch_stats} if batch_stats else {}, inputs, part_key)
+        loss, weight, sums = parts.task.loss(outputs, part, hyper)
         return loss, (weight, sums, extra.get("batch_stats", batch_stats))
 
     def mean_loss(live: Tree) -> tuple[Array, tuple[Sums, Tree]]:
@@ -201,6 +213,15 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
     (total, stats), _ = jax.lax.scan(add, (zeros, state.extra["batch_stats"]), (jnp.arange(parts.microbatches), split))
     loss, weight, sums, gradients = total
     return loss / weight, sums, stats, jax.tree.map(lambda g: g / weight.astype(g.dtype), gradients)
+
+
+def _outputs(parts: StepParts, params: Tree, extra: Tree, inputs: Any, key: Array) -> tuple[Any, Tree]:
+    """What the task's loss reads: the model's outputs, or where these are logits of every token over a vocabulary what makes them, a piece at a time."""
+    if parts.task.output != "next_token":
+        return parts.model.apply(params, extra, inputs, key=key, train=True)
+    writer = cast(Writer, parts.model)
+    hidden, extra = writer.body(params, extra, inputs, key=key, train=True)
+    return Features(hidden, functools.partial(writer.head, params)), extra
 
 
 def _interleave(value: Array, parts: int) -> Array:
