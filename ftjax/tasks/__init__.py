@@ -1,12 +1,12 @@
 """Tasks: what is predicted and what it costs. A task is a small frozen dataclass; the one trainer asks it for a loss and forks nothing.
 
 Every task has `classes`, `output` (what the model gives: "sequence", "tokens",
-"embedding", or "next_token": then the loss is given `Features`), `outputs` (the width of its head; 0: no head), `views` (how
+"embedding", or "language": then the loss is given `Features`), `outputs` (the width of its head; 0: no head), `views` (how
 often the step shows an example to the model) and `loss(outputs, batch, hyper) -> (loss_sum, weight_sum, {name: (sum, weight)})`.
 """
 
-from ftjax.tasks.classification import Classification, Loss, check_labels
 from ftjax.tasks.chunked import Features, Scores, predicted, token_scores
+from ftjax.tasks.classification import Classification, Loss, check_labels
 from ftjax.tasks.language_modeling import LanguageModeling
 from ftjax.tasks.making import LANGUAGE, TASKS, Task, check_task, make_task, restore_task, task_settings
 from ftjax.tasks.multi_label import MultiLabel

@@ -27,7 +27,7 @@ class LanguageModeling:
     """Whether the logits' normaliser is kept near 1."""
 
     classes: ClassVar[tuple[str, ...]] = ()
-    output: ClassVar[str] = "next_token"
+    output: ClassVar[str] = "language"
     outputs: ClassVar[int] = 0
     """The head is the vocabulary's."""
     views: ClassVar[int] = 1

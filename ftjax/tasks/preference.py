@@ -28,7 +28,7 @@ class Preference:
     """Log-probabilities of answers are means over their tokens, not sums: longer answers weigh no more."""
 
     classes: ClassVar[tuple[str, ...]] = ()
-    output: ClassVar[str] = "next_token"
+    output: ClassVar[str] = "language"
     outputs: ClassVar[int] = 0
     """The head is the vocabulary's."""
     views: ClassVar[int] = 1
@@ -40,7 +40,7 @@ class Preference:
 
         Args:
           outputs: of a causal model over the chosen answers of the batch and then the rejected ones, `[2*batch length]`.
-          batch: `tokens`, `document`, `learn` and the same with `pair_` of the rejected answers `[batch length]`; `reference` float32 [batch 2], log p0 of both;
+          batch: `tokens`, `document`, `learn` and the same with `pair_` of the rejected answers `[batch length]`; `reference` float32 [batch 2], log p0;
             `weight` [batch]: a row of weight 0 contributes nothing to values or gradients, whatever it holds.
           hyper: `beta` and `label_smoothing`, traced.
 

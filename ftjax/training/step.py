@@ -37,7 +37,7 @@ class Model(Protocol):
 
 
 class Writer(Protocol):
-    """What the step needs of the model where the task's output is "next_token"."""
+    """What the step needs of the model where the task's output is "language"."""
 
     def body(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
         """What the head sees of every token, and the updated extra variables."""
@@ -217,7 +217,7 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
 
 def _outputs(parts: StepParts, params: Tree, extra: Tree, inputs: Any, key: Array) -> tuple[Any, Tree]:
     """What the task's loss reads: the model's outputs, or where these are logits of every token over a vocabulary what makes them, a piece at a time."""
-    if parts.task.output != "next_token":
+    if parts.task.output != "language":
         return parts.model.apply(params, extra, inputs, key=key, train=True)
     writer = cast(Writer, parts.model)
     hidden, extra = writer.body(params, extra, inputs, key=key, train=True)
