@@ -163,8 +163,8 @@ def _refuse_unasked(folder: Path, key: str, tensor: str, config: PeftConfig) -> 
 def _ignored(key: str, tensor: str, spelling: Spelling, held: Recognised) -> str | None:
     """Why a key without a place is passed over; None: it is not."""
     if any(f".{part}." in key for part in _JUNK):
-        plain = re.sub(rf"\.({'|'.join(_JUNK)})\.", ".", tensor)
-        return "peft's own copy of a module that is saved under its plain name" if plain in spelling.tensors else None
+        plain = {re.sub(rf"\.({'|'.join(_JUNK)})\.{named}", ".", tensor) for named in ("", r"[^.]+\.")}  # with the adapter's name below it, or without
+        return "peft's own copy of a module that is saved under its plain name" if plain & spelling.tensors.keys() else None
     return spelling.name_map.ignored_because(tensor) if key.startswith(PREFIX) else None
 
 
