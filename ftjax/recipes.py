@@ -139,6 +139,8 @@ def _learning_rate(config: Config, facts: Facts) -> Suggestion:
     rate, why = _LEARNING_RATE[config.method]
     if facts.text and config.method not in ("probe", "scratch"):
         rate, why = rate / 2, f"half of the image rate {rate:g} ({why}): 5e-5 is transformers' default for text, 2e-5 usual for BERT-base"
+    if config.task.name == "preference":
+        rate, why = rate / 10, f"a tenth of what answers are learnt at ({why}): preferences need small steps (5e-7 to 5e-6 for full models)"
     factor, note = _OPTIMIZER_FACTOR[config.optimizer.name]
     return rate * factor, why + note
 
@@ -246,6 +248,8 @@ def _steps(config: Config, facts: Facts) -> tuple[int, int]:
 
 
 def _dropout(config: Config, facts: Facts) -> Suggestion:
+    if config.task.name in ("language_modeling", "preference"):
+        return 0.0, "no dropout: decoders are pretrained without"
     if facts.text and config.method != "probe":
         return 0.1, "encoders are pretrained and fine-tuned with it (BERT)"
     return 0.0, "no dropout: a probe sees each text as it will be tested" if facts.text else "no dropout: image models are pretrained without"

@@ -93,3 +93,42 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 def sums(count: int = 60) -> list[dict[str, str]]:
     """Questions with answers."""
     return [{"prompt": f"{i} and {i % 7}", "response": f"make {i + i % 7}" + "!" * (i % 5)} for i in range(count)]
+
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": SIZE,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+    "initializer_range": 0.1,
+}
+
+
+def write_llama(folder: Path, **settings: Any) -> Path:
+    """A tiny Llama of random weights as a Hugging Face directory, with its tokenizer."""
+    from ftjax.weights import save_safetensors
+
+    write_tokenizer(folder, **settings)
+    width, hidden, kv, draw = 16, 24, 8, np.random.default_rng(0)
+    shapes = {"model.embed_tokens.weight": (SIZE, width), "model.norm.weight": (width,)}
+    for block in range(CONFIG["num_hidden_layers"]):
+        name = f"model.layers.{block}"
+        sizes = {"self_attn.q_proj": (width, width), "self_attn.k_proj": (kv, width), "self_attn.v_proj": (kv, width), "self_attn.o_proj": (width, width)}
+        sizes |= {"mlp.gate_proj": (hidden, width), "mlp.up_proj": (hidden, width), "mlp.down_proj": (width, hidden)}
+        sizes |= {"input_layernorm": (width,), "post_attention_layernorm": (width,)}
+        shapes |= {f"{name}.{layer}.weight": shape for layer, shape in sizes.items()}
+    state = {name: (draw.normal(0, 0.2, shape) if len(shape) > 1 else np.ones(shape)).astype(np.float32) for name, shape in shapes.items()}
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    save_safetensors(folder / "model.safetensors", state, {"format": "pt"})
+    return folder

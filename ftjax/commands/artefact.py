@@ -18,12 +18,14 @@ import numpy as np
 from ftjax import data, distribution, evaluation, files, models, reporting, tasks, trees, weights
 from ftjax.commands import verify
 from ftjax.config import MeshConfig, TextConfig
-from ftjax.data import Preprocessing, TextPreprocessing
+from ftjax.data import LanguagePreprocessing, Preprocessing, TextPreprocessing
 from ftjax.errors import DataError, WeightsError
 from ftjax.evaluation import Evaluator, Measures
 from ftjax.models import ModelSpec
 from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
+
+_OF_TEXT = (TextPreprocessing, LanguagePreprocessing)
 
 
 def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
@@ -46,7 +48,7 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     weights.save_safetensors(unchecked / "weights.safetensors", flat, metadata)
     files.write_json(unchecked / "model.json", _description(plan) | described)
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
-    if isinstance(plan.preprocessing, data.TextPreprocessing):
+    if isinstance(plan.preprocessing, _OF_TEXT):
         plan.preprocessing.tokenizer.save(unchecked / data.TOKENIZER)
     loaded = load(unchecked)
     verify.same_answers(
@@ -102,7 +104,7 @@ class Predictor:
     @property
     def reads_text(self) -> bool:
         """Whether the model reads texts rather than pictures."""
-        return isinstance(self.preprocessing, data.TextPreprocessing)
+        return isinstance(self.preprocessing, _OF_TEXT)
 
     def logits(self, split: data.Split) -> np.ndarray:
         """float32 `[n classes]`, one row per example, in order."""
@@ -189,8 +191,10 @@ def load(workdir: str | os.PathLike[str]) -> Predictor:
     return Predictor(model, preprocessing, task, measures, classes, params, extra, evaluator, batch_size, int(description["max_pixels"]))
 
 
-def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing | TextPreprocessing:
+def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing | TextPreprocessing | LanguagePreprocessing:
     """How rows enter the model: pictures, or texts by the tokenizer beside the weights."""
+    if "writes" in described:
+        return LanguagePreprocessing.from_json(described, folder)
     return Preprocessing.from_json(described) if "image" in described else TextPreprocessing.from_json(described, folder)
 
 

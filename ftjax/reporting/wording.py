@@ -48,6 +48,8 @@ TASKS = {
     "token_classification": "Token classification",
     "question_answering": "Question answering",
     "sentence_embedding": "Sentence embedding",
+    "language_modeling": "Language modelling",
+    "preference": "Preference (DPO)",
 }
 PROPER = ("AUROC", "Matthews", "Pearson", "Spearman")
 """First words of titles that keep their capital inside a sentence."""

@@ -142,7 +142,7 @@ def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray |
     if config.name == "language_modeling":
         return LanguageModeling(chunk=config.loss_chunk, z_loss=config.z_loss is not None)
     if config.name == "preference":
-        return Preference(chunk=config.loss_chunk, length_normalised=config.length_normalised)
+        return Preference(chunk=config.loss_chunk, length_normalised=config.length_normalised, beta=config.beta)
     return SentenceEmbedding()
 
 

@@ -26,6 +26,8 @@ class Preference:
     """Tokens whose logits are held at once."""
     length_normalised: bool = False
     """Log-probabilities of answers are means over their tokens, not sums: longer answers weigh no more."""
+    beta: float = 0.1
+    """At which answers are judged; training reads the traced one."""
 
     classes: ClassVar[tuple[str, ...]] = ()
     output: ClassVar[str] = "language"

@@ -29,6 +29,7 @@ from ftjax.training.select import Selection
 from ftjax.training.stage import Feed, Preprocessing, Stage, compile_all, compiler, on_features
 from ftjax.training.state import TrainState
 from ftjax.training.step import Batch, Metrics, gradient_norms
+from ftjax.training.writing import token_outputs
 from ftjax.trees import Tree
 
 
@@ -289,6 +290,8 @@ def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, ext
     Of several views the logits are averaged. Their softmax is that of the averaged log-probabilities, which differ by a constant for each example; unlike those
     the mean is still a logit, to be calibrated and shifted like any other.
     """
+    if isinstance(preprocessing, data.LanguagePreprocessing):
+        return token_outputs(model, preprocessing, params, extra, batch)
     outputs = model.apply(params, extra, preprocessing.test_inputs(batch), train=False)[0]
     count = preprocessing.views_of_one
     return outputs if count == 1 else outputs.reshape(-1, count, *outputs.shape[1:]).mean(axis=1)

@@ -19,7 +19,7 @@ from ftjax.configuration import Resolved
 from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
-from ftjax.tasks import Classification, Task, check_labels, check_task, make_task
+from ftjax.tasks import LANGUAGE, Classification, Preference, Task, check_labels, check_task, make_task
 from ftjax.training.forgetting import prepare_meter
 from ftjax.training.plan import Every, Plan
 from ftjax.training.reading import reader
@@ -27,6 +27,7 @@ from ftjax.training.select import Selection, select
 from ftjax.training.stage import Preprocessing, stages
 from ftjax.training.state import TrainState, create_state
 from ftjax.training.step import StepParts
+from ftjax.training.writing import with_reference
 from ftjax.trees import Tree
 
 
@@ -66,7 +67,7 @@ def prepare(
     mesh, keeps_head = distribution.make_mesh(config.mesh), _keeps_head(config, selection, dataset)
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
-    spec = selection.spec(task.outputs or selection.options["width"])
+    spec = selection.spec(task.outputs or selection.own_outputs)
     resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
@@ -83,6 +84,9 @@ def prepare(
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
+    if isinstance(task, Preference) and isinstance(preprocessing, data.LanguagePreprocessing):
+        size = -(-config.evaluation.batch_size // distribution.batch_devices(mesh)) * distribution.batch_devices(mesh)
+        dataset = with_reference(dataset, task, model, preprocessing, state.params, functools.partial(distribution.put_batch, mesh=mesh), size)
     meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
     plan = Plan(
         resolved=resolved,
@@ -219,6 +223,8 @@ def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
     if config.model.head == "keep" and config.task.name == "regression":
         raise ConfigError("model.head='keep': a regression learns its targets in units of their deviation, which a pretrained head does not; leave it open")
+    if config.task.name in LANGUAGE:
+        return selection.source is not None
     if selection.source is None or config.model.head != "auto":
         return selection.source is not None and config.model.head == "keep"
     return bool(dataset.classes) and selection.classes == tuple(dataset.classes) and selection.fits(config.task.name)

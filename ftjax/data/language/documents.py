@@ -19,18 +19,21 @@ class Documents:
       tokens: int32 `[all]`.
       learn: bool `[all]`: is to be predicted.
       starts: int64 `[n + 1]`.
+      bytes: int32 `[n]`: of what is to be predicted, as UTF-8.
     """
 
     tokens: Int[np.ndarray, " all"]
     learn: Bool[np.ndarray, " all"]
     starts: Int[np.ndarray, " bounds"]
+    bytes: Int[np.ndarray, " n"] | None = None
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece]) -> Documents:
-        """These documents, in order."""
+    def of(cls, pieces: Sequence[Piece], sizes: Sequence[int] | None = None) -> Documents:
+        """These documents, in order; `sizes`: bytes of what each learns."""
         starts = np.cumsum([0, *(len(piece.ids) for piece in pieces)]).astype(np.int64)
         ids = np.concatenate([piece.ids for piece in pieces] or [np.empty(0, np.int32)])
-        return cls(ids.astype(np.int32), np.concatenate([piece.learn for piece in pieces] or [np.empty(0, bool)]), starts)
+        learn = np.concatenate([piece.learn for piece in pieces] or [np.empty(0, bool)])
+        return cls(ids.astype(np.int32), learn, starts, None if sizes is None else np.array(sizes, np.int32))
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
@@ -85,6 +88,8 @@ class RowFields:
         longest = max([int(side.lengths[row].sum()) for side in sides for row in held], default=0)
         length = self.buckets[int(np.searchsorted(self.buckets, longest))]
         fields = self.documents.filled(held, length)
+        if self.documents.bytes is not None:
+            fields["bytes"] = np.array([self.documents.bytes[row].sum() for row in held], np.int32)
         if self.second is not None:
             fields |= {f"pair_{name}": values for name, values in self.second.filled(held, length).items()}
         return fields

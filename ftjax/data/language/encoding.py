@@ -79,6 +79,11 @@ class Encoder:
         """The tokens after which the assistant begins to answer."""
         return np.array(next(iter(self.tokenizer.encode_apart([self.template.render(turns, answer=True)]))).ids, np.int32)
 
+    def sizes(self, pieces: Sequence[Piece]) -> list[int]:
+        """Bytes, as UTF-8, of what each learns; special tokens have none."""
+        texts = self.tokenizer.engine.decode_batch([piece.ids[piece.learn].tolist() for piece in pieces], skip_special_tokens=True)
+        return [len(text.encode("utf-8", "replace")) for text in texts]
+
     def _rendered(self, content: Content) -> list[Rendered]:
         if isinstance(content, Passage):
             return [Rendered(content.text, ())]
