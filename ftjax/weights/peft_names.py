@@ -14,6 +14,7 @@ import numpy as np
 from ftjax.errors import WeightsError
 from ftjax.weights.maps.base import Conversion, NameMap, Recognised, fill, match
 from ftjax.weights.maps.hf_bert import HF_BERTS, kind_of
+from ftjax.weights.maps.hf_decoder import HF_DECODER
 from ftjax.weights.maps.hf_modernbert import HF_MODERNBERT
 from ftjax.weights.maps.hf_vit import HF_VITS
 
@@ -68,12 +69,12 @@ def _map(held: Recognised, generation: int) -> NameMap:
     options = held.options
     if held.family == "bert":
         return HF_BERTS[kind_of(options).prefix]
-    if held.family == "modernbert":
-        return HF_MODERNBERT
+    if held.family in ("modernbert", "decoder"):
+        return HF_MODERNBERT if held.family == "modernbert" else HF_DECODER
     if held.family == "vit":
         kind = "dinov2" if options.get("layer_scale") else "deit" if options.get("distillation") else "vit"
         return HF_VITS[f"{kind} inside" if generation == 5 else kind]
-    raise WeightsError(f"a PEFT adapter has no names for the family {held.family!r} here; allowed: bert, modernbert, vit")
+    raise WeightsError(f"a PEFT adapter has no names for the family {held.family!r} here; allowed: bert, decoder, modernbert, vit")
 
 
 def _both(name_map: NameMap, held: Recognised, shapes: Shapes) -> tuple[Spelling, Spelling]:
@@ -115,6 +116,17 @@ def _prefix(tensors: Iterable[str]) -> str:
     """What stands before the body's names."""
     bodies = {name.partition(".")[0] for name in tensors} - {*OUTPUT_LAYERS, "pre_classifier", "head"}
     return f"{bodies.pop()}." if len(bodies) == 1 else ""
+
+
+def refuse_tied(held: Recognised, paths: Iterable[str], where: str) -> None:
+    """A table of embeddings that is the head too: peft adapts or replaces the one without the other, which is another model.
+
+    Raises:
+      WeightsError: one of the paths is such a table.
+    """
+    tied = held.options.get("tied") and held.options.get("output") == "language"
+    if tied and "stem/word/embedding" in set(paths):
+        raise WeightsError(f"{where}: stem/word/embedding is the head too (a tied model), and peft changes one without the other; allowed: other targets")
 
 
 def is_transposed(conversion: Conversion) -> bool:

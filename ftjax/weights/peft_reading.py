@@ -17,7 +17,7 @@ from ftjax.errors import WeightsError, did_you_mean
 from ftjax.weights.maps.base import Recognised
 from ftjax.weights.peft import AdapterFile
 from ftjax.weights.peft_config import ADAPTER_CONFIG, PeftConfig, read_peft_config
-from ftjax.weights.peft_names import OUTPUT_LAYERS, Place, Shapes, Spelling, inputs_out, spellings
+from ftjax.weights.peft_names import OUTPUT_LAYERS, Place, Shapes, Spelling, inputs_out, refuse_tied, spellings
 from ftjax.weights.readers.safetensors import read_safetensors
 from ftjax.weights.source import LazyTensors
 
@@ -73,6 +73,7 @@ def read_peft(folder: str | Path, held: Recognised, shapes: Shapes, *, reinitial
             scales |= {} if config.kind == "ia3" else {place.path: config.scale(module)}
             sides |= {place.path: side} if config.kind == "ia3" else {}
     saved = _saved(folder, tensors, found, spelling, shapes, reinitialise)
+    refuse_tied(held, (*scales, *sides, *saved), str(folder / ADAPTER_WEIGHTS))
     return AdapterFile(config.kind, arrays, scales, saved, sides, config.values, (*config.left_out, *found.left_out))
 
 
@@ -165,6 +166,8 @@ def _ignored(key: str, tensor: str, spelling: Spelling, held: Recognised) -> str
     if any(f".{part}." in key for part in _JUNK):
         plain = {re.sub(rf"\.({'|'.join(_JUNK)})\.{named}", ".", tensor) for named in ("", r"[^.]+\.")}  # with the adapter's name below it, or without
         return "peft's own copy of a module that is saved under its plain name" if plain & spelling.tensors.keys() else None
+    if tensor.startswith("lm_head.") and held.options.get("output") == "language":
+        return None  # the answers go through it: a tied model has no head that could differ from its table
     return spelling.name_map.ignored_because(tensor) if key.startswith(PREFIX) else None
 
 

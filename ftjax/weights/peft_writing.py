@@ -19,7 +19,7 @@ from ftjax.files import write_text
 from ftjax.weights.maps.base import Recognised
 from ftjax.weights.peft import AdapterFile
 from ftjax.weights.peft_config import ADAPTER_CONFIG
-from ftjax.weights.peft_names import Place, Shapes, Spelling, is_transposed, written_spelling
+from ftjax.weights.peft_names import Place, Shapes, Spelling, is_transposed, refuse_tied, written_spelling
 from ftjax.weights.peft_reading import ADAPTER_WEIGHTS, PREFIX, read_peft
 from ftjax.weights.saving import save_safetensors
 
@@ -58,6 +58,7 @@ def write_peft(
     if generation not in (4, 5):
         raise WeightsError(f"generation={generation!r} of transformers; allowed: 5 (from 5.9 on) or 4 (before)")
     spelling = written_spelling(held, shapes, generation, held.options.get("output") == "embedding" or task_type == "FEATURE_EXTRACTION")
+    refuse_tied(held, (*adapter.adapted, *adapter.saved), str(folder))
     names = _named(adapter, spelling)
     tensors = {key: array for module, places in names.items() for key, array in _factors(adapter, module, places).items()}
     tensors |= _whole(adapter, spelling, names)
@@ -135,7 +136,7 @@ def _whole(adapter: AdapterFile, spelling: Spelling, names: Mapping[str, tuple[P
         arrays = [place.conversion.back(np.asarray(adapter.saved[place.path], np.float32)) for place in mine]  # type: ignore[misc]
         module, _, leaf = tensor.rpartition(".")
         key = f"{PREFIX}{module}.base_layer.{leaf}" if module in names else f"{PREFIX}{tensor}"
-        found[key] = _plain(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
+        found[key] = _plain(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=mine[0].conversion.axis))
         rest -= {place.path for place in mine}
     if rest:
         raise WeightsError(f"{sorted(rest)[0]}: a {spelling.name_map.name} has no tensor for it")
@@ -195,10 +196,15 @@ def _ranks(adapter: AdapterFile, names: Mapping[str, tuple[Place, ...]]) -> dict
         if len(scales) > 1:
             raise WeightsError(f"{module} holds weights whose adapters have different scales: {sorted(scales)}; merge the adapter instead")
         alphas[module] = _alpha(scales.pop(), math.sqrt(ranks[module]) if rslora else ranks[module])
-    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    rank, alpha = (_usual(values, adapter.settings.get(key)) for key, values in (("r", ranks), ("lora_alpha", alphas)))
     odd = {"rank_pattern": (ranks, rank), "alpha_pattern": (alphas, alpha)}
     patterns = {key: {f"^{module}".replace(".", r"\."): value for module, value in values.items() if value != usual} for key, (values, usual) in odd.items()}
     return {"r": rank, "lora_alpha": alpha, **({"use_rslora": True} if rslora else {}), **{key: table for key, table in patterns.items() if table}}
+
+
+def _usual(values: Mapping[str, Any], said: Any) -> Any:
+    """What the configuration of the adapter said, where a module has it, or what most have."""
+    return said if said in values.values() else Counter(values.values()).most_common(1)[0][0]
 
 
 def _alpha(scale: float, divisor: float) -> float:

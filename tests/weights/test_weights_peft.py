@@ -1,5 +1,6 @@
 """PEFT folders in and out: every golden adapter, every key used, the same bytes on a second trip, and the rules of matching."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,12 @@ GOLDEN = {
     "roberta": ("roberta_lora",),
     "distilbert": ("distilbert_lora",),
     "vit": ("vit_lora", "vit4_lora", "conv"),
+    "llama": ("llama_lora", "rank_pattern", "ia3_llama", "emb_lm_head"),
+    "llama_cls": ("llama_cls_lora",),
+    "qwen2": ("qwen2_lora",),
+    "qwen3": ("qwen3_lora",),
+    "gemma3": ("gemma3_lora",),
+    "gpt2": ("gpt2_lora",),
 }
 REFUSED = {"adalora": "peft_type='ADALORA'", "lora_bias_true": "lora_bias=True", "lntuning": "peft_type='LN_TUNING'", "loha": "'LOHA'", "oft": "'OFT'"}
 OF_ANOTHER = {"gpt2_lora": "transformer.h.0", "t5_lora": "decoder.block.0"}
@@ -173,3 +180,16 @@ def test_what_peft_cannot_hold_is_refused_when_writing(tmp_path):
     assert json.loads((tmp_path / "adapter_config.json").read_text())["modules_to_save"] == ["bert.encoder.layer.0.attention.output.LayerNorm"]
     with pytest.raises(WeightsError, match="generation=3"):
         write_peft(tmp_path, AdapterFile("lora", tensors, {path: 1.0}), held, shapes, base_name=None, generation=3)
+
+
+def test_a_tied_table_is_refused_both_ways(tmp_path, shared_data):
+    """peft adapts the lookup and leaves the head as it was; here both are one array."""
+    held, shapes = base_of(shared_data / "golden" / "models" / "qwen2")
+    held = dataclasses.replace(held, options=held.options | {"tied": True})
+    shapes = {path: shape for path, shape in shapes.items() if not path.startswith("head/")}
+    with pytest.raises(WeightsError, match=r"unexpected 'base_model\.model\.lm_head\.base_layer\.weight'"):
+        read_peft(shared_data / "golden" / "adapters" / "emb_lm_head", held, shapes)
+    path, (rows, width) = "stem/word/embedding", shapes["stem/word/embedding"]
+    tensors = {f"{path}/a": np.ones((rows, 2), np.float32), f"{path}/b": np.ones((2, width), np.float32)}
+    with pytest.raises(WeightsError, match=r"stem/word/embedding is the head too \(a tied model\)"):
+        write_peft(tmp_path, AdapterFile("lora", tensors, {path: 1.0}), held, shapes, base_name=None)
