@@ -25,6 +25,7 @@ _POSITIVE = [
     "evaluation.batch_size",
     "evaluation.top_k",
     "evaluation.bootstrap",
+    *("adapter.rank", "adapter.alpha", "adapter.block"),
     "mesh.fsdp",
     "mesh.tensor",
 ]
@@ -44,6 +45,7 @@ _NOT_NEGATIVE = [
     "report.thumbnails",
 ]
 _FRACTION = [
+    "adapter.dropout",
     "augment.token_dropout",
     "data.validation_fraction",
     "data.test_fraction",

@@ -59,14 +59,13 @@ class Bound:
         return sum(math.prod(shape) for name, shape in self.fields.items() if name in TRAINED)
 
 
-def bind(params: Tree, config: AdapterConfig, key: Array, *, refused: Mapping[str, str] | None = None) -> tuple[Tree, tuple[Bound, ...]]:
+def bind(params: Tree, config: AdapterConfig, key: Array) -> tuple[Tree, tuple[Bound, ...]]:
     """Put a leaf where `config.targets` say; `apply` of the result is `apply` of `params` bit for bit (of the rounded base with `base="int8"`).
 
     Args:
       params: nested dict of arrays.
       config: kind, targets and sizes.
       key: what `a` starts from.
-      refused: paths that cannot be adapted, each with the reason (a table that the head shares).
 
     Raises:
       ConfigError: a target or pattern that matches nothing, or a weight that this kind cannot adapt.
@@ -81,8 +80,6 @@ def bind(params: Tree, config: AdapterConfig, key: Array, *, refused: Mapping[st
     whole = set(taken) | ({path for path, shape in shapes.items() if _quantised(path, shape)} if config.base == "int8" else set())
     leaves: dict[str, Any] = {}
     for path in (path for path in flat if path in whole):
-        if path in (refused or {}):
-            raise ConfigError(f"adapter.targets: {path} cannot be adapted: {(refused or {})[path]}")
         base = quantise(flat[path]) if config.base == "int8" and _quantised(path, shapes[path]) else flat[path]
         if path in taken:
             # A hash of the path, so that a leaf starts alike whatever else is bound.
@@ -129,7 +126,11 @@ def _leaf(path: str, base: Any, shape: tuple[int, ...], config: AdapterConfig, r
 
 
 def _low_rank(path: str, base: Any, shape: tuple[int, ...], config: AdapterConfig, rank: int, alpha: float, key: Array, lookup: bool) -> Leaf:
-    """LoRA, DoRA or PiSSA. As in peft a is uniform up to 1 / sqrt(inputs) and b is 0; of an embedding a is 0 and b is normal."""
+    """LoRA, DoRA or PiSSA, of rank 1 or more. As in peft a is uniform up to 1 / sqrt(inputs) and b is 0; of an embedding a is 0 and b is normal."""
+    if rank < 1 or alpha <= 0:
+        raise ConfigError(
+            f"adapter.rank_pattern, adapter.alpha_pattern: {path} has rank {rank} and alpha {alpha}; allowed: whole numbers above 0, numbers above 0"
+        )
     value = scaling(rank, alpha, config.scaling)
     scale, bound = jnp.asarray(value, jnp.float32), 1 / math.sqrt(math.prod(shape[:-1]))
     if lookup:

@@ -29,6 +29,10 @@ class Int8(Leaf):
     conv = matmul
     lookup = matmul
 
+    def unembed(self, x: Float[Array, "*k out"], product: Product) -> Float[Array, "*k in"]:
+        """x (q s)^T."""
+        return product(x * last_axis(self.s, x), self.q.astype(jnp.float32))
+
     def merged(self) -> Array:
         """q s."""
         return self.q.astype(self.s.dtype) * last_axis(self.s, self.q.astype(self.s.dtype))

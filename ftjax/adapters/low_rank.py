@@ -47,6 +47,10 @@ class LoRA(Leaf):
         hidden = product(indices, self.a)
         return product(indices, self.w) + times(hidden * self.scale.astype(hidden.dtype), self.b)
 
+    def unembed(self, x: Float[Array, "*k out"], product: Product) -> Float[Array, "*k in"]:
+        """x (w + scale a b)^T, for a head that is tied to this table: both move together."""
+        return product(x, self.w) + product(product(x, self.b) * self.scale.astype(x.dtype), self.a)
+
     def merged(self) -> Array:
         """w + scale a b."""
         return dense(self.w) + self.scale * times(self.a, self.b)

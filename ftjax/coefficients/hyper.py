@@ -57,6 +57,7 @@ def numbers(config: Config) -> dict[str, Any]:
         "beta": config.task.beta,
         "z_loss": config.task.z_loss or 0.0,
         "ema_decay": config.after.ema_decay,
+        "adapter_dropout": config.adapter.dropout,
     }
 
 
@@ -108,6 +109,7 @@ def _unread(config: Config) -> set[str]:
     of_tasks = {"label_smoothing": task.name in ("classification", "preference"), "focal_gamma": task.imbalance == "focal"}
     of_tasks |= {"r_drop": task.r_drop is not None, "temperature": task.name == "sentence_embedding"}
     of_tasks |= {"beta": task.name == "preference", "z_loss": task.z_loss is not None}
+    off |= set() if config.adapter.dropout else {"adapter_dropout"}
     off |= {name for name, read in of_tasks.items() if not read}
     return (of_direction - reads) | off | ({"sam"} if optimizer.sam is None else set()) | (set() if "ema" in config.after.candidates else {"ema_decay"})
 

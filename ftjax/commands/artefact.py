@@ -25,10 +25,12 @@ from ftjax.models import ModelSpec
 from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
 
+
+ADAPTER = "adapter.safetensors"
 _OF_TEXT = (TextPreprocessing, LanguagePreprocessing)
 
 
-def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
+def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path, adapted: Tree | None = None) -> None:
     """Write the artefact, read it back, and only when it answers as the trained model did give it its name `model/`; the card follows later.
 
     Args:
@@ -36,6 +38,7 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
       params: the chosen parameters.
       batch_stats: the batch statistics that belong to them.
       workdir: the run directory.
+      adapted: the same parameters with their adapters, which are then also kept by themselves, in `model/adapter/`; None, or without any: nothing is.
 
     Raises:
       TrainingFailed: what was read back is not what was trained.
@@ -50,6 +53,8 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
     if isinstance(plan.preprocessing, _OF_TEXT):
         plan.preprocessing.tokenizer.save(unchecked / data.TOKENIZER)
+    if adapted is not None and plan.bound:
+        _write_adapter(plan, adapted, batch_stats, unchecked / "adapter" / ADAPTER)
     loaded = load(unchecked)
     verify.same_answers(
         plan,
@@ -58,6 +63,20 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     )
     shutil.rmtree(folder, ignore_errors=True)
     unchecked.rename(folder)
+
+
+def _write_adapter(plan: Plan, adapted: Tree, batch_stats: Tree, path: Path) -> None:
+    """What training made, without the weights it stands on: every array that the pretrained file does not have, and what the adapters are."""
+    left_out = plan.base_paths
+    flat = {name: np.asarray(leaf) for name, leaf in (trees.flatten(adapted) | trees.flatten(batch_stats)).items() if name not in left_out}
+    source = plan.load.source if plan.load is not None else None
+    described: dict[str, Any] = {
+        "spec": plan.model.spec.to_json(),
+        "adapter": dataclasses.asdict(plan.config.adapter),
+        "bound": [dataclasses.asdict(row) | {"fields": dict(row.fields)} for row in plan.bound],
+        "base": {"source": source.location, "sha256": source.sha256} if source else None,
+    }
+    weights.save_safetensors(path, flat, {"format": "ftjax-adapter"} | {key: json.dumps(value) for key, value in described.items()})
 
 
 def _description(plan: Plan) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftjax import reporting
+from ftjax.adapters import Bound
 from ftjax.training.plan import Plan
 
 
@@ -37,6 +39,8 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(line)
     if plan.load is not None:
         view.message(plan.load.summary())
+    if plan.bound:
+        view.table("adapters", ("target", "kind", "weights", "shapes", "size", "parameters"), bound(plan.bound))
     for line in plan.table.lines():
         view.message(line)
     chosen = [(key, getattr_path(config, key), why) for key, (origin, why) in plan.resolved.origins.items() if origin == "recipe"]
@@ -46,6 +50,25 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(f"batch statistics: {config.model.batch_statistics}")
     for warning in plan.warnings:
         view.message(f"warning: {warning}")
+
+
+def bound(rows: Sequence[Bound]) -> list[tuple[str, ...]]:
+    """One line for each (target, path with its block left open, size): which weights became what."""
+    lines: dict[tuple[str, ...], list[Bound]] = {}
+    for row in rows:
+        size = f"rank {row.rank}, scale {row.scale:.3g}" if row.rank is not None and row.scale is not None else ""
+        lines.setdefault((row.target, row.kind, re.sub(r"block_\d+", "block_*", row.path), size), []).append(row)
+    return [
+        (
+            target,
+            kind,
+            f"{len(same)} x {path}",
+            ", ".join(dict.fromkeys(str(list(row.shape)) for row in same)),
+            size,
+            f"{sum(row.parameters for row in same):,}",
+        )
+        for (target, kind, path, size), same in lines.items()
+    ]
 
 
 def _batch(plan: Plan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,10 @@ class ModelConfig:
 
 AdapterKind = Literal["lora", "dora", "pissa", "ia3", "ssf", "oft"]
 """Shapes of the displacement that are smaller than the weight; each is also a method."""
+
+
+ADAPTERS: tuple[AdapterKind, ...] = get_args(AdapterKind)
+"""Methods that are adapters."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,12 @@ METHODS = {
     "ball": "Kept in a ball (MARS-SP)",
     "spd": "Selective projection decay (SPD)",
     "mixout": "Mixout",
+    "lora": "Low-rank adapters (LoRA)",
+    "dora": "Low-rank adapters with magnitudes (DoRA)",
+    "pissa": "Low-rank adapters from principal directions (PiSSA)",
+    "ia3": "Gains on activations (IA3)",
+    "ssf": "Gains and shifts (SSF)",
+    "oft": "Block rotations (OFT)",
     "scratch": "From scratch",
 }
 CANDIDATES = {

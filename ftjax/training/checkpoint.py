@@ -40,7 +40,20 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1
 
 from ftjax.errors import CheckpointError
-from ftjax.training.checkpoint_record import DamagedError, bytes_of, check_fits, checksum, compare, is_full, make_record, named_arrays, parts, reason
+from ftjax.training.checkpoint_record import (
+    DamagedError,
+    bytes_of,
+    check_base,
+    check_fits,
+    checksum,
+    compare,
+    is_full,
+    make_record,
+    named_arrays,
+    parts,
+    reason,
+    without_base,
+)
 
 ocp: Any = v1
 """Orbax's annotations know neither flat dicts of arrays nor plain paths."""
@@ -70,15 +83,18 @@ class Checkpoints:
     Args:
       directory: the folder `checkpoints/` of a run; made by the first save.
       keep: how many good steps stay in `last`; `best` keeps one, `soup` those that each save names.
+      base: fingerprints, by path, of parameters that are not saved because they never change and can be had elsewhere (the pretrained weights under
+        adapters). What is restored has the arrays of the tree that was given in their places, and is refused where the fingerprints have changed.
     """
 
-    def __init__(self, directory: Path | str, *, keep: int = 1):
+    def __init__(self, directory: Path | str, *, keep: int = 1, base: Mapping[str, str] | None = None):
         if keep < 1:
             raise CheckpointError(f"keep={keep}: at least one checkpoint has to be kept")
         root = Path(directory).absolute()
-        self._last = _Series(root / "last", keep, abandons_future=False)
-        self._best = _Series(root / "best", 1, abandons_future=True)
-        self._soup = _Series(root / "soup", 1, abandons_future=True)
+        self._base = dict(base or {})
+        self._last = _Series(root / "last", keep, self._base, abandons_future=False)
+        self._best = _Series(root / "best", 1, self._base, abandons_future=True)
+        self._soup = _Series(root / "soup", 1, self._base, abandons_future=True)
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: concurrent.futures.Future[None] | None = None
         logging.getLogger("absl").addFilter(_raised_anyway)
@@ -169,8 +185,8 @@ class Checkpoints:
         _barrier("checkpoint:previous")
         if step in series.settled:
             return
-        arrays = named_arrays(tree)
-        record = make_record(step, arrays, info)
+        arrays = without_base(named_arrays(tree), self._base)
+        record = make_record(step, arrays, info) | ({"base": self._base} if self._base else {})
         series.make_room(step)
         try:
             response = _begin(series.folder / str(step), arrays, record)
@@ -182,8 +198,9 @@ class Checkpoints:
 class _Series:
     """One folder of steps: `last`, `best` or `soup`."""
 
-    def __init__(self, folder: Path, keep: int, *, abandons_future: bool):
+    def __init__(self, folder: Path, keep: int, base: Mapping[str, str], *, abandons_future: bool):
         self.folder = folder
+        self.base = base
         self.keep = keep
         self.abandons_future = abandons_future
         self.settled: set[int] = set()
@@ -277,10 +294,12 @@ class _Series:
             if only not in (None, step):
                 continue
             like = abstract(step) if callable(abstract) else abstract
-            wanted = named_arrays(like)
+            whole = named_arrays(like)
+            wanted = without_base(whole, self.base)
             try:
                 with _quiet_orbax():
                     record = _read_record(path, step)
+                    check_base(path, record.get("base", {}), self.base)
                     check_fits(path, record["arrays"], wanted)
                     arrays = _load(path, record, wanted)
             except DamagedError as error:
@@ -288,7 +307,7 @@ class _Series:
                 self._damaged.add(path)
                 continue
             self.settled.add(step)
-            tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+            tree = jax.tree.unflatten(jax.tree.structure(like), [arrays.get(name, leaf) for name, leaf in whole.items()])
             return Restored(step, tree, record["info"], tuple(skipped))
         if skipped:
             hint = "; remove the folder to start again from the pretrained weights" if only is None else ""

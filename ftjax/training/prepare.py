@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ftjax import coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
+from ftjax import adapters, coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
 from ftjax.coefficients.after import check_after
 from ftjax.config import Config
 from ftjax.configuration import Resolved
@@ -29,6 +29,10 @@ from ftjax.training.state import TrainState, create_state
 from ftjax.training.step import StepParts
 from ftjax.training.writing import with_reference
 from ftjax.trees import Tree
+
+
+_ADAPTERS = 2**31 - 2
+"""What the start of adapters folds into the seed's key."""
 
 
 def prepare_config(config: Config, *, coefficients: Mapping[str, Any] | None = None) -> tuple[Plan, TrainState]:
@@ -76,14 +80,16 @@ def prepare(
     clock = _clock(config, dataset.splits["train"], mesh)
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
-    table = _table(config, model, params, load, clock, values)
+    params, bound = _bind(config, params)
+    rule = adapters.partition_spec(bound, model.partition_spec)
+    table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
     found = coefficients.phases(table, config.coefficient.phases)
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages)
-    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
+    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
     if isinstance(task, Preference) and isinstance(preprocessing, data.LanguagePreprocessing):
         size = -(-config.evaluation.batch_size // distribution.batch_devices(mesh)) * distribution.batch_devices(mesh)
         dataset = with_reference(dataset, task, model, preprocessing, state.params, functools.partial(distribution.put_batch, mesh=mesh), size)
@@ -101,11 +107,12 @@ def prepare(
         table=table,
         hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
         mesh=mesh,
-        stages=stages(found, parts, state, model, mesh, head_only),
+        stages=stages(found, parts, state, rule, mesh, head_only),
         clock=clock,
         every=_every(config, clock),
         warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
         meter=meter,
+        bound=bound,
     )
     return plan, state
 
@@ -177,12 +184,26 @@ def _load(config: Config, selection: Selection, model: models.Model, keeps_head:
     return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
 
 
+def _bind(config: Config, params: Tree) -> tuple[Tree, tuple[adapters.Bound, ...]]:
+    """The parameters with adapters, and what was bound; nothing where the method is none."""
+    if config.adapter.kind is None:
+        return params, ()
+    return adapters.bind(params, config.adapter, jax.random.fold_in(jax.random.key(config.seed), _ADAPTERS))
+
+
 def _table(
-    config: Config, model: models.Model, params: Tree, load: weights.LoadPlan | None, clock: durations.Clock, values: Mapping[str, Any] | None
+    config: Config,
+    model: models.Model,
+    params: Tree,
+    load: weights.LoadPlan | None,
+    clock: durations.Clock,
+    values: Mapping[str, Any] | None,
+    bound: tuple[adapters.Bound, ...],
 ) -> coefficients.Table:
     """The coefficient of every parameter; those without a pretrained value are new."""
     shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
-    new = set(shapes) if load is None else {row.target for row in load.rows if row.action == "initialised"} & set(shapes)
+    own = {path for path in shapes if any(path.startswith(f"{row.path}/") for row in bound) and path.rpartition("/")[2] not in adapters.BASE}
+    new = set(shapes) if load is None else ({row.target for row in load.rows if row.action == "initialised"} & set(shapes)) | own
     return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new, values=values)
 
 
@@ -206,6 +227,7 @@ def _parts(
         microbatches=config.train.microbatches,
         sam=functools.partial(coefficients.moving, rows=rows) if config.optimizer.sam is not None else None,
         mixout=functools.partial(coefficients.mixout, rows=rows) if config.anchor.mixout is not None else None,
+        adapter_dropout=config.adapter.kind is not None and bool(config.adapter.dropout),
         averages=tuple(name for name in ("ema", "swa") if name in config.after.candidates),
         swa_start=durations.to_steps(config.after.swa_from, clock, "after.swa_from"),
         bounded=coefficients.bounded(table, config, clock),

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from ftjax.adapters import with_dropout
 from ftjax.coefficients import Hyper, combine
 from ftjax.coefficients.after import update_ema, update_swa
 from ftjax.tasks import Features, Task
@@ -69,6 +70,9 @@ Mixout = Callable[..., Tree]
 _MIXOUT = 2**31 - 1
 """What mixout folds into the step's key; micro-batches fold in their number."""
 
+_ADAPTERS = 2**31 - 2
+"""What the dropout of adapters folds into a part's key; a model's own names are folded in by Linen."""
+
 Step = Callable[[TrainState, Batch, Hyper], tuple[TrainState, Metrics]]
 """`step(state, batch, hyper) -> (state, metrics)`, pure."""
 
@@ -85,6 +89,8 @@ class StepParts:
     sam: Moving | None = None
     """With it the gradient is taken uphill, `hyper["sam"]` away (Foret et al. 2021, arXiv 2010.01412), along what moves at this step."""
     mixout: Mixout | None = None
+    adapter_dropout: bool = False
+    """Whether low-rank adapters drop a share `hyper["adapter_dropout"]` of their input."""
     averages: tuple[str, ...] = ()
     """Which averages of the weights follow them: "ema", "swa"."""
     swa_start: int = 0
@@ -184,6 +190,8 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
             # One mask per step, so that micro-batches see the network that the whole batch would.
             live = parts.mixout(live, state.extra["anchor"], key=jax.random.fold_in(model_key, _MIXOUT), rate=hyper["mixout"], step=state.step)
         params = combine(live, state.still)
+        if parts.adapter_dropout:
+            params = with_dropout(params, jax.random.fold_in(part_key, _ADAPTERS), hyper["adapter_dropout"])
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
         inputs = parts.preprocessing.training_inputs(part, augment_key, _float_dtype(live))
         inputs = inputs if parts.task.views == 1 else jax.tree.map(lambda x: jnp.concatenate([x] * parts.task.views), inputs)

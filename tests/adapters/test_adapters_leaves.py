@@ -27,6 +27,11 @@ def wide():
     jax.config.update("jax_enable_x64", False)
 
 
+def times_transposed(x, w):
+    """What a head that is tied to the embedding does."""
+    return w.unembed(x, times_transposed) if hasattr(w, "unembed") else x @ w.T
+
+
 def draw(*shape: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
@@ -91,6 +96,7 @@ def test_embeddings_and_convolutions_are_the_equation():
     table, a, b, s = draw(7, 5), draw(7, 2, seed=1), draw(2, 5, seed=2), jnp.array(0.5)
     rows = jnp.array([[0, 6], [3, 3]])
     np.testing.assert_allclose(layers.lookup(rows, LoRA(table, a, b, s)), (table + s * a @ b)[rows], rtol=1e-12)
+    np.testing.assert_allclose(LoRA(table, a, b, s).unembed(draw(3, 5), times_transposed), draw(3, 5) @ (table + s * a @ b).T, rtol=1e-11)
     for size, strides, padding in ((3, (1, 1), "SAME"), (3, (2, 2), "SAME"), (2, (2, 2), "VALID"), (1, (2, 2), "SAME")):
         kernel, low, x = draw(size, size, 3, 5), draw(size, size, 3, 2, seed=1), draw(2, 6, 6, 3, seed=3)
         merged = kernel + s * jnp.einsum("hwir,ro->hwio", low, b)
@@ -113,6 +119,7 @@ def test_int8_is_within_half_a_step_and_goes_under_any_adapter():
         plain = dataclasses.replace(under, w=leaf.merged())
         np.testing.assert_allclose(layers.matmul(x, under), layers.matmul(x, plain), rtol=2e-4, atol=1e-4)
         np.testing.assert_allclose(under.merged(), plain.merged(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(leaf.unembed(draw(3, 8).astype(jnp.float32), times_transposed), draw(3, 8) @ leaf.merged().T, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(layers.lookup(jnp.array([1, 5]), leaf), leaf.merged()[jnp.array([1, 5])])
 
 
@@ -222,8 +229,6 @@ def test_other_refusals():
         adapters.bind(depthwise, settings("lora", targets=("encoder/.*",)), jax.random.key(0))
     with pytest.raises(ConfigError, match="a table of embeddings, which only lora adapts"):
         adapters.bind(depthwise, settings("ia3", targets=("embedding",)), jax.random.key(0))
-    with pytest.raises(ConfigError, match="cannot be adapted: the head shares it"):
-        adapters.bind(depthwise, settings("lora", targets=("embedding",)), jax.random.key(0), refused={"stem/word/embedding": "the head shares it"})
     with pytest.raises(ConfigError, match="has no bias, and ssf trains a gain and a bias"):
         adapters.bind({"encoder": {"mlp": {"kernel": jnp.ones((4, 4))}}}, settings("ssf"), jax.random.key(0))
     with pytest.raises(ConfigError, match="a column of zeros, which has no direction"):

@@ -34,13 +34,24 @@ def test_npz_passes_the_dry_run(arrays):
     check("npz:probe", f"--config.data.path={arrays}")
 
 
-def test_image_folder_passes_the_dry_run(tmp_path):
+def photos(folder: Path) -> Path:
     draw = np.random.default_rng(0)
     for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir()
         for i in range(12):
-            Image.fromarray(draw.integers(0, 256, (20, 20, 3)).astype(np.uint8)).save(tmp_path / name / f"{i}.png")
-    check("image_folder:partial", f"--config.data.path={tmp_path}")
+            Image.fromarray(draw.integers(0, 256, (20, 20, 3)).astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_image_folder_passes_the_dry_run(tmp_path):
+    check("image_folder:partial", f"--config.data.path={photos(tmp_path)}")
+
+
+def test_lora_vision_passes_the_dry_run(tmp_path, capsys):
+    check("lora_vision:int8", f"--config.data.path={photos(tmp_path)}", "--config.mesh.tensor=2", "--config.mesh.data=4")
+    shown = capsys.readouterr().out
+    assert "attention.query" in shown
+    assert "4 x encoder/block_*/attention/query/kernel" in " ".join(shown.split())
 
 
 @pytest.mark.slow
@@ -73,6 +84,10 @@ def test_text_classification_passes_the_dry_run(tiny_bert, tmp_path, task):
 def test_text_pair_passes_the_dry_run(tiny_bert, tmp_path, task):
     rows = [(text, text.split()[0], label if task == "classification" else len(label) / 2) for text, label in texts(60)]
     check_text(f"text_pair:{task}", tiny_bert, write_table(tmp_path / "pairs.csv", ("text", "text_pair", "label"), rows))
+
+
+def test_lora_text_passes_the_dry_run(tiny_bert, tmp_path):
+    check_text("lora_text:dora", tiny_bert, write_table(tmp_path / "texts.csv", ("text", "label"), texts(60)))
 
 
 def test_token_classification_passes_the_dry_run(tiny_bert, tmp_path):
