@@ -86,7 +86,7 @@ def test_the_filled_table_builds_on_real_shapes(method: Method, family: str) -> 
             table_of(config, family, 5000)
         return
     if method in ADAPTERS and family != "vit_digits":
-        with pytest.raises(ConfigError, match="^adapter.targets: '(all-linear|attention.key)' matches no weight of this model"):
+        with pytest.raises(ConfigError, match=r"^adapter.targets: '(all-linear|attention.key)' matches no weight of this model"):
             table_of(config, family, 5000)
         return
     table = table_of(config, family, 20 if family == "vit_digits" else 5000)

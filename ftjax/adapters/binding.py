@@ -128,9 +128,7 @@ def _leaf(path: str, base: Any, shape: tuple[int, ...], config: AdapterConfig, r
 def _low_rank(path: str, base: Any, shape: tuple[int, ...], config: AdapterConfig, rank: int, alpha: float, key: Array, lookup: bool) -> Leaf:
     """LoRA, DoRA or PiSSA, of rank 1 or more. As in peft a is uniform up to 1 / sqrt(inputs) and b is 0; of an embedding a is 0 and b is normal."""
     if rank < 1 or alpha <= 0:
-        raise ConfigError(
-            f"adapter.rank_pattern, adapter.alpha_pattern: {path} has rank {rank} and alpha {alpha}; allowed: whole numbers above 0, numbers above 0"
-        )
+        raise ConfigError(f"adapter.rank_pattern, adapter.alpha_pattern: {path} has rank {rank} and alpha {alpha}; allowed: numbers above 0")
     value = scaling(rank, alpha, config.scaling)
     scale, bound = jnp.asarray(value, jnp.float32), 1 / math.sqrt(math.prod(shape[:-1]))
     if lookup:

@@ -119,8 +119,8 @@ class _Contest:
         self._wise_ft = _on_weights(lambda start, now, alpha: after.wise_ft(start, now, alpha, anchored))
         self._lines = _on_weights(lambda start, now, scale: after.lines(start, now, scale, lambda path: shares[group_of(path)], anchored))
         self._distance = jax.jit(lambda start, now: after.distance(start, now, anchored))
-        self.weights = best = {"params": plan.plain(best["params"]), "batch_stats": best["batch_stats"]}
-        self.leader = self.measure(BEST, best)
+        self.weights: Weights = {"params": plan.plain(best["params"]), "batch_stats": best["batch_stats"]}
+        self.leader = self.measure(BEST, self.weights)
         self.candidates = [self.leader]
 
     def compete(self, name: str, weights: Weights, steps: tuple[int, ...] = ()) -> Candidate:

@@ -267,7 +267,8 @@ class Plan:
             start = jax.tree.map(lambda now, then: now if then is None else then, params, anchor, is_leaf=lambda leaf: leaf is None)
             trained, whole = trees.flatten(anchor), [trees.flatten(adapters.merge(tree)) for tree in (params, start, previous)]
             moved = [path for path in whole[0] if path in trained or any(f"{path}/{name}" in trained for name in adapters.TRAINED)]
-            return coefficients.travel(*({path: flat[path] for path in moved} for flat in whole), self.model.group_of)
+            now, first, before = ({path: flat[path] for path in moved} for flat in whole)
+            return coefficients.travel(now, first, before, self.model.group_of)
 
         return jax.jit(travel)
 

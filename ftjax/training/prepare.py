@@ -30,7 +30,6 @@ from ftjax.training.step import StepParts
 from ftjax.training.writing import with_reference
 from ftjax.trees import Tree
 
-
 _ADAPTERS = 2**31 - 2
 """What the start of adapters folds into the seed's key."""
 

@@ -186,6 +186,30 @@ def test_dropout_is_of_the_adapter_alone_and_by_key():
     assert abs(float(dropped.mean()) - 64) < 0.5, "the mean is kept"
 
 
+@pytest.mark.parametrize("kind", ["lora", "dora", "pissa", "ia3", "oft"])
+def test_neutral_arrays_and_back(kind):
+    _, params = vit(1)
+    away = moved(adapters.bind(params, settings(kind), jax.random.key(1))[0])
+    found = adapters.neutral(away)
+    assert found.kind == ("lora" if kind == "pissa" else kind)
+    again = adapters.assembled(params, found.tensors, found.scales, found.sides)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6), adapters.merge(again), adapters.merge(away))
+    if kind == "ia3":
+        assert set(found.sides.values()) == {"output", "input"}
+
+
+def test_neutral_arrays_that_make_no_adapter_are_refused():
+    _, params = vit(1)
+    with pytest.raises(ConfigError, match="the parameters hold adapters of 0 kinds"):
+        adapters.neutral(params)
+    with pytest.raises(ConfigError, match="is a SSF, which other libraries have no form for; merge it"):
+        adapters.neutral(adapters.bind(params, settings("ssf"), jax.random.key(1))[0])
+    with pytest.raises(ConfigError, match="the arrays a make no adapter"):
+        adapters.assembled(params, {"head/kernel/a": np.ones((32, 2))}, {}, {})
+    with pytest.raises(ConfigError, match="adapters for weights that the model does not have: body/kernel"):
+        adapters.assembled(params, {"body/kernel/a": np.ones((32, 2))}, {}, {})
+
+
 def test_sizes_follow_the_configuration():
     _, params = vit()
     config = settings("lora", targets=("attention", "mlp.up"), rank_pattern=(("mlp.up", 2),), alpha_pattern=((r".*block_1.*", 8.0),), scaling="rslora")

@@ -13,8 +13,8 @@ from silent_fit import train
 from training_parts import CLASSES, CLOCK, batch
 
 from ftjax import adapters, coefficients, configuration, distribution, models, trees
-from ftjax.config import AdapterConfig, CoefficientConfig, Config, DataConfig, EvaluationConfig, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
 from ftjax.coefficients import build_table, chain, default_hyper
+from ftjax.config import AdapterConfig, CoefficientConfig, Config, DataConfig, EvaluationConfig, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
 from ftjax.data import ImageFormat, Normalize, Preprocessing
 from ftjax.errors import CheckpointError
 from ftjax.models import ModelSpec
