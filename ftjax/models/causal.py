@@ -38,7 +38,7 @@ class CausalAttention(nn.Module):
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
         if start is not None:
-            key, value = self._remember("key", key, start), self._remember("value", value, start)
+            key, value = self._remember("keys", key, start), self._remember("values", value, start)
         mixed = self._mix(query, key, value, mask)
         return Dense(width, self.compute, use_bias=options["out_bias"], name="out")(mixed.reshape(batch, length, -1))
 

@@ -140,6 +140,13 @@ class Decoder(nn.Module):
         return LanguageHead(self.spec, self.compute, name="head")(x)
 
 
+def empty_cache(spec: ModelSpec, rows: int, length: int) -> Tree:
+    """Room for keys and values of `rows` texts of up to `length` tokens, [rows length kv_heads head_size] for each block, float32."""
+    options = spec.options
+    block = {"attention": {name: jnp.zeros((rows, length, options["kv_heads"], options["head_size"])) for name in ("keys", "values")}}
+    return {"encoder": {f"block_{index}": block for index in range(options["depth"])}}
+
+
 def last(x: Array, document: Array) -> Array:
     """The vector of each row's last token [batch width], which stands before the padding where that is on the right."""
     index = jnp.max(jnp.where(document > 0, jnp.arange(document.shape[1], dtype=jnp.int32)[None, :], 0), axis=1)

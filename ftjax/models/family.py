@@ -183,6 +183,11 @@ class Model:
         """What the head sees, as in evaluation."""
         return cast(Array, self._module.apply({"params": params, **extra}, _as_params(inputs, params), head=False))
 
+    def continued(self, params: Tree, inputs: Inputs, cache: Tree) -> tuple[Float[Array, "batch length width"], Tree]:
+        """Features of a decoder's tokens from place `inputs["start"]` on, and the cache with their keys and values (`decoder.empty_cache`), in evaluation."""
+        features, new = self._module.apply({"params": params, "cache": cache}, inputs, head=False, mutable=["cache"])
+        return cast(Array, features), new["cache"]
+
     def head(self, params: Tree, features: Float[Array, "batch ... width"]) -> Float[Array, "batch ... classes"]:
         """Logits of what `features` gives: `head(params, features(params, extra, inputs))` is `apply` in evaluation."""
         if self._head is None:
