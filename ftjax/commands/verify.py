@@ -104,7 +104,7 @@ def merged(plan: Plan, weights: Weights) -> dict[str, Any]:
     in bfloat16, whose operands are the rounded merged weight on one side and the rounded weight and factors on the other.
 
     Returns:
-      `{"largest_difference", "allowed", "flipped", "answers"}`: of outputs, and the answers whose largest output is another one.
+      `{"largest_difference", "allowed", "flipped", "answers"}`: of outputs (log-probabilities of tokens), and the answers that are others.
 
     Raises:
       TrainingFailed: the outputs differ by more than is allowed.
@@ -116,8 +116,12 @@ def merged(plan: Plan, weights: Weights) -> dict[str, Any]:
     for ours, theirs in zip(*parts, strict=True):
         rows = np.resize(ours["weight"] > 0, len(ours["logits"]))
         one, other = ours["logits"][rows], theirs["logits"][rows]
-        difference, largest = max(difference, float(np.abs(one - other).max())), max(largest, float(np.abs(one).max()))
-        flipped, answers = flipped + int(np.sum(one.argmax(axis=-1) != other.argmax(axis=-1))), answers + one[..., 0].size
+        changed = one.argmax(axis=-1) != other.argmax(axis=-1)
+        if plan.task.output == "next_token":  # of a token the log-probability, and whether no other was more likely
+            changed, one, other = one[..., 1] != other[..., 1], one[..., 0], other[..., 0]
+        # np.maximum, unlike max, keeps what is not a number.
+        difference, largest = float(np.maximum(difference, np.abs(one - other).max())), max(largest, float(np.abs(one).max()))
+        flipped, answers = flipped + int(np.sum(changed)), answers + changed.size
     allowed = _ROUNDING[plan.config.model.precision] * largest
     if not difference <= allowed:
         raise TrainingFailed(
