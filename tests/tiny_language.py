@@ -115,20 +115,21 @@ CONFIG = {
 }
 
 
-def write_llama(folder: Path, **settings: Any) -> Path:
-    """A tiny Llama of random weights as a Hugging Face directory, with its tokenizer."""
+def write_llama(folder: Path, **changed: Any) -> Path:
+    """A tiny Llama of random weights as a Hugging Face directory, with its tokenizer; `changed` replaces keys of `CONFIG`."""
     from ftjax.weights import save_safetensors
 
-    write_tokenizer(folder, **settings)
+    write_tokenizer(folder)
+    config = CONFIG | changed
     width, hidden, kv, draw = 16, 24, 8, np.random.default_rng(0)
     shapes = {"model.embed_tokens.weight": (SIZE, width), "model.norm.weight": (width,)}
-    for block in range(CONFIG["num_hidden_layers"]):
+    for block in range(config["num_hidden_layers"]):
         name = f"model.layers.{block}"
         sizes = {"self_attn.q_proj": (width, width), "self_attn.k_proj": (kv, width), "self_attn.v_proj": (kv, width), "self_attn.o_proj": (width, width)}
         sizes |= {"mlp.gate_proj": (hidden, width), "mlp.up_proj": (hidden, width), "mlp.down_proj": (width, hidden)}
         sizes |= {"input_layernorm": (width,), "post_attention_layernorm": (width,)}
         shapes |= {f"{name}.{layer}.weight": shape for layer, shape in sizes.items()}
     state = {name: (draw.normal(0, 0.2, shape) if len(shape) > 1 else np.ones(shape)).astype(np.float32) for name, shape in shapes.items()}
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(config))
     save_safetensors(folder / "model.safetensors", state, {"format": "pt"})
     return folder

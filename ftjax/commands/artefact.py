@@ -16,15 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ftjax import data, distribution, evaluation, files, models, reporting, tasks, trees, weights
-from ftjax.commands import verify
+from ftjax.commands import verify, written
 from ftjax.config import MeshConfig, TextConfig
 from ftjax.data import LanguagePreprocessing, Preprocessing, TextPreprocessing
-from ftjax.errors import DataError, WeightsError
+from ftjax.errors import ConfigError, DataError, WeightsError
 from ftjax.evaluation import Evaluator, Measures
+from ftjax.evaluation.sampling import Sampling
 from ftjax.models import ModelSpec
 from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
-
 
 ADAPTER = "adapter.safetensors"
 _OF_TEXT = (TextPreprocessing, LanguagePreprocessing)
@@ -124,6 +124,29 @@ class Predictor:
     def reads_text(self) -> bool:
         """Whether the model reads texts rather than pictures."""
         return isinstance(self.preprocessing, _OF_TEXT)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model writes texts."""
+        return isinstance(self.preprocessing, LanguagePreprocessing)
+
+    def write(self, asked: Sequence[Any], *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> list[str]:
+        """What the model answers.
+
+        Args:
+          asked: prompts: texts, or lists of messages `{"role", "content"}`, or turns.
+          max_tokens: of an answer, at most.
+          temperature: 0: always the best token.
+          seed: of what is drawn above that.
+
+        Raises:
+          ConfigError: the model does not write, or a prompt is too long.
+        """
+        if not self.writes:
+            raise ConfigError(f"{self!r} does not write texts; allowed: predict")
+        encoder = self.preprocessing.encoder
+        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop_ids=encoder.stops)
+        return written.answers(self.model, self.params, encoder, [written.turns(prompt) for prompt in asked], sampling)
 
     def logits(self, split: data.Split) -> np.ndarray:
         """float32 `[n classes]`, one row per example, in order."""

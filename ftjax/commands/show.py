@@ -9,6 +9,7 @@ from typing import Any
 
 from ftjax import reporting
 from ftjax.adapters import Bound
+from ftjax.commands import written
 from ftjax.training.plan import Plan
 
 
@@ -35,6 +36,9 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         ]
     )
     view.table("data", ("split", "rows", "classes"), [(name, f"{len(split):,}", len(plan.dataset.classes)) for name, split in plan.dataset.splits.items()])
+    if "ledger" in plan.dataset.report:
+        view.table("ledger", ("split", *(title for _, title in written.LEDGER)), written.ledger_rows(plan.dataset.report["ledger"]))
+        view.message(f"learnt: {plan.dataset.report['learn']}; template: {plan.dataset.report['template'] or 'none, plain text'}")
     for line in _columns(plan.dataset.report.get("columns", {})):
         view.message(line)
     if plan.load is not None:

@@ -105,8 +105,8 @@ class TextConfig:
     system: str | None = None
     """language_modeling, preference: column with a system message."""
     template: str | None = None
-    """language_modeling, preference: how turns become a text: "tokenizer" (its own chat template), "prompt_response", "alpaca", "chatml", or a Jinja file. None:
-    the tokenizer's own, and "prompt_response" where it has none."""
+    """language_modeling, preference: how turns become a text: "tokenizer" (its own chat template), "prompt_response", "alpaca", "chatml", or a Jinja file.
+    None: the tokenizer's own, and "prompt_response" where it has none."""
     learn: Literal["response", "all"] = "response"
     """language_modeling: learn what the assistant says, or every token. Plain text is learnt as a whole."""
     packing: bool = True

@@ -22,7 +22,7 @@ from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Pro
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.labelled import labelled_images, labelled_texts
-from ftjax.data.language.collect import collect_language
+from ftjax.data.language.collect import collect_language, labelled_language
 from ftjax.data.language.encoding import Encoder
 from ftjax.data.language.ends import open_template, read_ends
 from ftjax.data.language.preprocessing import LanguagePreprocessing
@@ -69,6 +69,7 @@ __all__ = [
     "image_split",
     "mixing",
     "labelled_images",
+    "labelled_language",
     "labelled_texts",
     "open_template",
     "open_tokenizer",

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import tiny_language
 from PIL import Image
 from tiny_text import texts, write_bert, write_table
 
@@ -110,6 +111,27 @@ def test_question_answering_passes_the_dry_run(tiny_bert, tmp_path):
 def test_sentence_embedding_passes_the_dry_run(tiny_bert, tmp_path):
     rows = [(text, " ".join(reversed(text.split()))) for text, _ in texts(60)]
     check_text("sentence_embedding", tiny_bert, write_table(tmp_path / "pairs.csv", ("text", "text_pair"), rows))
+
+
+@pytest.fixture
+def tiny_llama(tiny_bert, tmp_path_factory):
+    """Weights of a model that writes; one device, as for `tiny_bert`."""
+    return tiny_language.write_llama(tmp_path_factory.mktemp("weights") / "llama", num_hidden_layers=1)
+
+
+@pytest.mark.parametrize("data", ["table", "text"])
+def test_sft_passes_the_dry_run(tiny_llama, tmp_path, data):
+    if data == "table":
+        path = tiny_language.write_rows(tmp_path / "answers.jsonl", tiny_language.sums())
+    else:
+        path = tmp_path / "book.txt"
+        path.write_text("\n\n".join(f"paragraph {number} " + "word " * 90 for number in range(120)))
+    check_text(f"sft:{data}", tiny_llama, path, "--config.data.near_duplicates=off")
+
+
+def test_dpo_passes_the_dry_run(tiny_llama, tmp_path):
+    rows = [{"prompt": row["prompt"], "chosen": row["response"], "rejected": "no"} for row in tiny_language.sums()]
+    check_text("dpo", tiny_llama, tiny_language.write_rows(tmp_path / "pairs.jsonl", rows))
 
 
 def test_every_shipped_configuration_has_its_dry_run_here():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,12 @@ def collect_language(data: DataConfig, text: TextConfig, task: TaskConfig, encod
         for name, split in splits.items()
     }
     cutting = f"{encoder.tokenizer.digest} {encoder.max_length} {encoder.template.source} {encoder.learn}"
+    plain = found.examples.facts["form"] == "passage"
     report: dict[str, Any] = {
         **facts(data, found.examples, (), found.contents, seed, cutting),
         **divided.report(found),
-        "template": encoder.template.name,
-        "learn": encoder.learn,
+        "template": None if plain else encoder.template.name,
+        "learn": "all" if plain else encoder.learn,
         "packing": packing,
         "ledger": ledger,
         "tokens": _tokens(splits, encoder.max_length, ledger),
@@ -61,6 +63,21 @@ def collect_language(data: DataConfig, text: TextConfig, task: TaskConfig, encod
     report["rejected"] = [*report["rejected"], *(dict(dropped) for part in kept.values() for dropped in part.dropped)]
     warnings = [*warnings_of(report, "texts"), *divided.warnings, *found.examples.warnings, *_shared_prompts(found, divided.members)]
     return draw_sets(Dataset(splits, (), report | {"warnings": [*warnings, *ledger_warnings(ledger, encoder.max_length)]}), found.mixture)
+
+
+def labelled_language(data: DataConfig, text: TextConfig, task: TaskConfig, encoder: Encoder) -> Split:
+    """Every row that can be read, as one split that is measured: nothing is cleaned, split or packed.
+
+    Raises:
+      DataError: there are none, or some hold nothing to learn.
+    """
+    found = read_found(data, text, task)
+    check_filled(found.examples)
+    rows = np.arange(len(found.examples))
+    kept = _kept(found, rows, encoder, paired=task.name == "preference")
+    check_kept(found.examples.where, {"all": kept}, data.bad_files)
+    rejected = (*found.examples.rejected, *kept.dropped)
+    return dataclasses.replace(_split(found, kept, rows, encoder, text.buckets, None), rejected=tuple(rejected))
 
 
 def _kept(found: Found, members: np.ndarray, encoder: Encoder, *, paired: bool) -> Kept:

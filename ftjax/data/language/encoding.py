@@ -79,6 +79,16 @@ class Encoder:
         """The tokens after which the assistant begins to answer."""
         return np.array(next(iter(self.tokenizer.encode_apart([self.template.render(turns, answer=True)]))).ids, np.int32)
 
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Tokens that end an answer: the end of text, and the special token that the template writes after an answer."""
+        turns = (Turn("user", "a"), Turn("assistant", "b"))
+        piece = next(iter(self.pieces([Conversation(turns)])))
+        if isinstance(piece, DataError):
+            return (self.ends.eos_id,)
+        learnt = piece[0].ids[piece[0].learn]
+        return tuple(sorted({self.ends.eos_id, *learnt[np.isin(learnt, self.tokenizer.specials)].tolist()}))
+
     def sizes(self, pieces: Sequence[Piece]) -> list[int]:
         """Bytes, as UTF-8, of what each learns; special tokens have none."""
         texts = self.tokenizer.engine.decode_batch([piece.ids[piece.learn].tolist() for piece in pieces], skip_special_tokens=True)
