@@ -155,9 +155,10 @@ def _gemma(options: Mapping[str, Any]) -> dict[str, Any]:
     if abs(options["embedding_scale"] - options["width"] ** 0.5) > 1e-6 * options["embedding_scale"]:
         raise WeightsError(f"transformers' Gemma scales embeddings by sqrt(width); this model's embedding_scale is {options['embedding_scale']}")
     scalar = float(options["query_scale"] or options["head_size"] ** -0.5) ** -2
-    whole = round(scalar)
+    if abs(scalar - round(scalar)) > 1e-6 * scalar:
+        raise WeightsError(f"transformers' Gemma divides by the root of a whole number; this model's query_scale is {options['query_scale']}")
     return {
-        "query_pre_attn_scalar": whole if abs(scalar - whole) < 1e-6 * scalar else scalar,
+        "query_pre_attn_scalar": round(scalar),
         "attn_logit_softcapping": options["attention_cap"] or None,
         "final_logit_softcapping": options["logit_cap"] or None,
     }
