@@ -1,78 +1,43 @@
-"""Between adapters as leaves of a model and adapters as a PEFT file has them.
+"""Between adapters as leaves of a model and adapters as a PEFT file has them (`weights.AdapterFile`).
 
 The law is the same on both sides, x = scale a b (or a gain, or a direction and a magnitude); only where the numbers lie differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ftjax import adapters, trees, weights
-from ftjax.adapters import IA3, Bound, DoRA, LoRA, PiSSA, dense
-from ftjax.adapters.low_rank import column_norm
 from ftjax.errors import WeightsError
 from ftjax.trees import Tree
 
-_WRITTEN = {"LoRA": "lora", "PiSSA": "lora", "DoRA": "dora", "IA3": "ia3"}
+_LEAVES: Mapping[str, Any] = {"LoRA": adapters.LoRA, "PiSSA": adapters.PiSSA, "DoRA": adapters.DoRA, "IA3": adapters.IA3}
 
 
-def put_on(params: Tree, adapter: weights.AdapterFile, target: str = "pretrained") -> tuple[Tree, tuple[Bound, ...]]:
-    """The parameters with this adapter on them, its saved leaves in place; and what was bound, as `adapters.bind` tells it.
+def put_on(params: Tree, adapter: weights.AdapterFile) -> Tree:
+    """The parameters with this adapter on them, and its saved leaves in place.
 
     Args:
       params: nested dict of arrays, the base of the adapter.
       adapter: read for the shapes of `params`.
-      target: what the rows give as the target.
 
     Raises:
-      WeightsError: a path that is no plain array of these parameters.
+      WeightsError: a path that is no array of these parameters.
     """
-    flat = dict(_flat(params))
-    odd = [path for path in (*adapter.adapted, *adapter.saved) if path not in flat or adapters.is_leaf(flat[path])]
+    flat = trees.flatten(params)
+    odd = [path for path in (*adapter.adapted, *adapter.saved) if path not in flat]
     if odd:
         raise WeightsError(f"{odd[0]}: no plain weight of this model, so the adapter cannot be put on it")
     flat |= {path: jnp.asarray(array, flat[path].dtype) for path, array in adapter.saved.items()}
-    leaves = {path: _leaf(adapter, path, flat) for path in adapter.adapted}
-    return trees.unflatten(flat | leaves), tuple(_row(path, leaf, target) for path, leaf in leaves.items())
+    return adapters.assembled(trees.unflatten(flat), adapter.tensors, adapter.scales, adapter.sides)
 
 
-def _flat(params: Tree) -> Iterable[tuple[str, Any]]:
-    """Arrays and whole leaves by path."""
-    return ((trees.path_string(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params, is_leaf=adapters.is_leaf))
-
-
-def _leaf(adapter: weights.AdapterFile, path: str, flat: dict[str, Any]) -> LoRA | DoRA | IA3:
-    base = flat[path]
-
-    def field(name: str) -> jax.Array:
-        return jnp.asarray(adapter.tensors[f"{path}/{name}"], jnp.float32)
-
-    if adapter.kind == "ia3":
-        bias = flat.get(f"{path.rpartition('/')[0]}/bias") if adapter.sides[path] == "output" else None
-        return IA3(base, field("gain"), None if bias is None else jnp.array(bias, copy=True), adapter.sides[path])
-    scale = jnp.asarray(adapter.scales[path], jnp.float32)
-    if adapter.kind == "lora":
-        return LoRA(base, field("a"), field("b"), scale)
-    return DoRA(base, field("a"), field("b"), scale, field("magnitude"), column_norm(dense(base)))
-
-
-def _row(path: str, leaf: LoRA | DoRA | IA3, target: str) -> Bound:
-    fields = {name: tuple(array.shape) for name, array in trees.flatten(leaf).items() if name != "w"}
-    if isinstance(leaf, IA3):
-        return Bound(path, target, "IA3", tuple(leaf.w.shape), fields)
-    rank, scale = leaf.a.shape[-1], float(leaf.scale)
-    return Bound(path, target, type(leaf).__name__, tuple(leaf.w.shape), fields, rank, scale * rank, scale)
-
-
-def taken_off(params: Tree, trained: Iterable[str], settings: dict[str, Any] | None = None) -> weights.AdapterFile:
-    """What a PEFT file holds of parameters with adapters.
-
-    PiSSA's a b - a0 b0 is LoRA of twice the rank; it fits the base as it was published.
+def taken_off(params: Tree, trained: Iterable[str], settings: Mapping[str, Any] | None = None) -> weights.AdapterFile:
+    """What a PEFT file holds of parameters with adapters; PiSSA's a b - a0 b0 is a LoRA of twice the rank, which fits the base as it was published.
 
     Args:
       params: with leaves.
@@ -80,27 +45,42 @@ def taken_off(params: Tree, trained: Iterable[str], settings: dict[str, Any] | N
       settings: keys for adapter_config.json (`lora_dropout`, `use_rslora`).
 
     Raises:
-      WeightsError: there is no adapter, or one that peft has no counterpart of, or adapters of several kinds.
+      ConfigError: there is no adapter, several kinds, or one without a neutral form.
+      WeightsError: one that peft has no counterpart of.
     """
-    flat = dict(_flat(params))
-    found = {path: leaf for path, leaf in flat.items() if adapters.is_leaf(leaf) and type(leaf).__name__ != "Int8"}
-    kinds = {type(leaf).__name__ for leaf in found.values()}
-    if not found:
-        raise WeightsError("the model has no adapter, which is all that a PEFT file holds; allowed: --format hf")
-    odd = sorted(kinds - set(_WRITTEN))
-    if odd or len({_WRITTEN[kind] for kind in kinds}) > 1:
-        raise WeightsError(f"peft has no {' and '.join(odd or sorted(kinds))} of this kind in one file; allowed: lora, dora, pissa, ia3, or --format hf")
-    tensors = {f"{path}/{name}": np.asarray(array, np.float32) for path, leaf in found.items() for name, array in _fields(leaf).items()}
-    scales = {path: float(leaf.scale) for path, leaf in found.items() if not isinstance(leaf, IA3)}
-    sides = {path: leaf.side for path, leaf in found.items() if isinstance(leaf, IA3)}
-    saved = {path: np.asarray(flat[path], np.float32) for path in trained if path in flat and path not in found}
-    return weights.AdapterFile(_WRITTEN[kinds.pop()], tensors, scales, saved, sides, settings or {})  # type: ignore[arg-type]
+    found = adapters.neutral(params)
+    if found.kind not in ("lora", "dora", "ia3"):
+        raise WeightsError(f"a PEFT file of {found.kind} is not written; allowed: lora, dora, pissa and ia3, or merged weights (--format hf)")
+    flat = trees.flatten(params)
+    tensors = {path: np.asarray(array, np.float32) for path, array in found.tensors.items()}
+    saved = {path: np.asarray(flat[path], np.float32) for path in trained if path in flat}
+    return weights.AdapterFile(found.kind, tensors, found.scales, saved, found.sides, settings or {})
 
 
-def _fields(leaf: Any) -> dict[str, Any]:
-    if isinstance(leaf, IA3):
-        return {"gain": leaf.gain}
-    if isinstance(leaf, PiSSA):
-        a, b = leaf.factors()
-        return {"a": a, "b": b}
-    return {"a": leaf.a, "b": leaf.b, **({"magnitude": leaf.magnitude} if isinstance(leaf, DoRA) else {})}
+def of_arrays(arrays: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> weights.AdapterFile:
+    """The same from what a run keeps beside its model: arrays by path without the pretrained ones, and the rows of `adapters.bind` as JSON.
+
+    Raises:
+      WeightsError: as `taken_off`.
+    """
+    leaves: dict[str, Any] = {}
+    fields: set[str] = set()
+    for row in rows:
+        path, kind = str(row["path"]), str(row["kind"])
+        if kind == "Int8":
+            continue
+        if kind not in _LEAVES:
+            raise WeightsError(f"a PEFT file of {kind} is not written; allowed: lora, dora, pissa and ia3, or merged weights (--format hf)")
+        made = {name: np.asarray(arrays[f"{path}/{name}"]) for name in row["fields"] if f"{path}/{name}" in arrays}
+        fields |= {f"{path}/{name}" for name in made}
+        leaves[path] = _leaf(kind, path, made, row["scale"])
+    plain = {path: array for path, array in arrays.items() if path not in fields}
+    return taken_off(leaves | plain, plain, settings)
+
+
+def _leaf(kind: str, path: str, made: Mapping[str, Any], scale: float | None) -> Any:
+    """A leaf without its weight, from which nothing of what a file holds is worked out."""
+    if kind == "IA3":
+        side = "input" if "bias" not in made and path.endswith("mlp/down/kernel") else "output"
+        return adapters.IA3(None, made["gain"], None, side)  # type: ignore[arg-type]
+    return _LEAVES[kind](None, **{**made, "scale": scale})

@@ -5,6 +5,7 @@ The names are those of transformers from 5.9 on, or before it (`generation=4`), 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections import Counter
@@ -23,7 +24,7 @@ from ftjax.weights.peft_names import Place, Shapes, Spelling, is_transposed, ref
 from ftjax.weights.peft_reading import ADAPTER_WEIGHTS, PREFIX, read_peft
 from ftjax.weights.saving import save_safetensors
 
-TASK_TYPES: Mapping[str, str] = {
+PEFT_TASKS: Mapping[str, str] = {
     "classification": "SEQ_CLS",
     "multi_label": "SEQ_CLS",
     "regression": "SEQ_CLS",
@@ -48,7 +49,7 @@ def write_peft(
       held: what the base model is; with `output="embedding"` the names are those of a bare model.
       shapes: shape of every leaf of the model by its path.
       base_name: for `base_model_name_or_path`, a repository's name or a folder.
-      task_type: peft's word for the task, one of `TASK_TYPES`, or None.
+      task_type: peft's word for the task, one of `PEFT_TASKS`, or None.
       generation: 5 for the names inside transformers from 5.9 on, 4 for those before.
 
     Raises:
@@ -58,6 +59,9 @@ def write_peft(
     if generation not in (4, 5):
         raise WeightsError(f"generation={generation!r} of transformers; allowed: 5 (from 5.9 on) or 4 (before)")
     spelling = written_spelling(held, shapes, generation, held.options.get("output") == "embedding" or task_type == "FEATURE_EXTRACTION")
+    # A head of tokens is a classifier or the one of answers, by the task.
+    other = "classifier." if task_type == PEFT_TASKS["question_answering"] else "qa_outputs."
+    spelling = dataclasses.replace(spelling, tensors={name: places for name, places in spelling.tensors.items() if not name.startswith(other)})
     refuse_tied(held, (*adapter.adapted, *adapter.saved), str(folder))
     names = _named(adapter, spelling)
     tensors = {key: array for module, places in names.items() for key, array in _factors(adapter, module, places).items()}
@@ -164,7 +168,8 @@ def _settings(adapter: AdapterFile, spelling: Spelling, names: Mapping[str, tupl
             raise WeightsError(f"{sorted(adapter.saved)[0]}: biases were trained, and IA3 of peft cannot hold them; allowed: lora or dora")
         inputs = [module for module, places in names.items() if adapter.sides[places[0].path] == "input"]
         outputs = [module for module in names if module not in inputs]
-        return settings | ({"feedforward_modules": _ends(inputs, [*others, *outputs])} if inputs else {"feedforward_modules": []})
+        inner = _ends(inputs, [*others, *outputs])  # peft wants them among the targets, by the same words
+        return settings | {"feedforward_modules": inner, "target_modules": sorted({*inner, *_ends(outputs, others)})}
     settings |= {"bias": bias} if bias != "none" else {}
     settings |= {"use_dora": True} if adapter.kind == "dora" else {}
     return settings | _ranks(adapter, names)
@@ -181,7 +186,7 @@ def _ends(modules: Iterable[str], others: Iterable[str]) -> list[str]:
     def end(module: str) -> str:
         parts = module.split(".")
         ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
-        return next((short for short in ends if not any(other == short or other.endswith(f".{short}") for other in theirs)), module)
+        return next((short for short in ends if not any(other.endswith(short) for other in theirs)), module)
 
     return sorted({end(module) for module in ours})
 

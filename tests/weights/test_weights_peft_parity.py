@@ -40,6 +40,19 @@ BASES = {
         "fc2",
     ),
 }
+WRITERS = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 24}
+WRITERS |= {"head_dim": 4, "max_position_embeddings": 32}
+GPT2 = {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
+DECODERS = {
+    "llama": ("LlamaForCausalLM", "LlamaConfig", WRITERS, ("q_proj", "v_proj"), "down_proj"),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", WRITERS | {"tie_word_embeddings": True}, ("k_proj", "v_proj"), "down_proj"),
+    "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", WRITERS, ("q_proj", "o_proj"), "down_proj"),
+    "gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig", WRITERS | {"query_pre_attn_scalar": 4, "sliding_window": 4}, ("q_proj", "up_proj"), "down_proj"),
+    "gpt2": ("GPT2LMHeadModel", "GPT2Config", GPT2, ("c_attn", "c_fc"), "mlp.c_proj"),
+}
+BASES |= DECODERS
+ROWS = {"bert": (4, 8), "roberta": (4, 8), "gpt2": (8, 10)}
+"""Weights that low ranks and gains sit on, where it is not one for each module: "output.dense" is two, GPT-2's c_attn is three."""
 KINDS = {
     "lora": {},
     "rslora": {"use_rslora": True, "rank_pattern": {"layer.1.*|layers.1.*": 2}},
@@ -92,15 +105,21 @@ def loaded(name, folder):
     return getattr(transformers, BASES[name][0]).from_pretrained(folder).eval()
 
 
+def task_of(name):
+    """peft's word for what the base does."""
+    return None if name == "vit" else "CAUSAL_LM" if name in DECODERS else "SEQ_CLS"
+
+
 def made_by_peft(peft, name, folder, kind):
     """A peft model whose adapter, head and biases are random."""
     _, _, _, targets, down = BASES[name]
-    task = None if name == "vit" else "SEQ_CLS"
+    task = task_of(name)
     saved = {"modules_to_save": ["classifier"]} if name == "vit" else {}
+    laid = {"fan_in_fan_out": True} if name == "gpt2" else {}
     if kind == "ia3":
-        config = peft.IA3Config(target_modules=[*targets, down], feedforward_modules=[down], task_type=task, **saved)
+        config = peft.IA3Config(target_modules=[*targets, down], feedforward_modules=[down], task_type=task, **saved, **laid)
     else:
-        config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=list(targets), task_type=task, **saved, **KINDS[kind])
+        config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=list(targets), task_type=task, **saved, **laid, **KINDS[kind])
     model = peft.get_peft_model(loaded(name, folder), config)
     for part in ("lora_", "ia3_", "modules_to_save", "magnitude", *(["bias"] if kind == "bias" else [])):
         randomised(model, part)
@@ -124,7 +143,13 @@ def theirs(model, name):
     with torch.no_grad():
         if name == "vit":
             return model(torch.from_numpy(inputs).permute(0, 3, 1, 2)).logits.numpy()
-        return model(input_ids=torch.from_numpy(inputs["tokens"]).long(), attention_mask=torch.from_numpy(inputs["mask"]).long()).logits.numpy()
+        found = model(input_ids=torch.from_numpy(inputs["tokens"]).long(), attention_mask=torch.from_numpy(inputs["mask"]).long()).logits.numpy()
+        return found[inputs["mask"]] if name in DECODERS else found
+
+
+def close(actual, expected, kind=""):
+    """Equal to 1e-5, of the largest logit where that is above 1."""
+    assert np.abs(actual - expected).max() <= 1e-5 * max(1, np.abs(expected).max()), kind
 
 
 def ours_of(folder):
@@ -138,14 +163,15 @@ def ours_of(folder):
 
 
 def ours(model, params, name):
-    return np.asarray(model.apply(params, {}, jax.tree.map(jnp.asarray, inputs_of(name)))[0])
+    logits = np.asarray(model.apply(params, {}, jax.tree.map(jnp.asarray, inputs_of(name)))[0])
+    return logits[inputs_of(name)["mask"]] if name in DECODERS else logits
 
 
 def moved_by_chance(bound):
     """Everything that trains of adapters and head, displaced at random; and its paths."""
     rng = np.random.default_rng(2)
     moved = {path for path in trees.flatten(bound) if path.rpartition("/")[2] in adapters.TRAINED or path.startswith("head/")}
-    noise = {path: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32) for path, leaf in trees.flatten(bound).items() if path in moved}
+    noise = {path: jnp.asarray(rng.normal(size=leaf.shape, scale=0.1), jnp.float32) for path, leaf in trees.flatten(bound).items() if path in moved}
     return trees.map_with_path(lambda path, leaf: leaf + noise[path] if path in moved else leaf, bound), moved
 
 
@@ -153,33 +179,35 @@ def test_adapters_of_peft_give_its_logits_and_come_back_to_it(base, peft, tmp_pa
     name, folder = base
     model, params, held, shapes = ours_of(folder)
     plain = ours(model, params, name)
-    np.testing.assert_allclose(plain, theirs(loaded(name, folder), name), atol=1e-5, rtol=1e-5)
-    for kind in KINDS:
+    close(plain, theirs(loaded(name, folder), name))
+    for kind in ("lora", "ia3") if name in DECODERS else KINDS:
         made = made_by_peft(peft, name, folder, kind)
         made.save_pretrained(tmp_path / kind)
         expected = theirs(made, name)
         adapter = read_peft(tmp_path / kind, held, shapes)
-        bound, rows = put_on(params, adapter)
-        assert len(rows) == (4 if kind != "ia3" else 8 if BASES[name][4] == "output.dense" else 6)
+        bound = put_on(params, adapter)
+        assert len(adapter.adapted) == ROWS.get(name, (4, 6))[kind == "ia3"]
         logits = ours(model, bound, name)
-        np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5, err_msg=kind)
+        close(logits, expected, kind)
         assert np.abs(expected - plain).max() > 0.05
         again = taken_off(bound, adapter.saved, dict(adapter.settings))
         write_peft(tmp_path / f"{kind} back", again, held, shapes, base_name=str(folder), task_type=adapter.settings.get("task_type"))
         back = peft.PeftModel.from_pretrained(loaded(name, folder), tmp_path / f"{kind} back").eval()
-        np.testing.assert_allclose(theirs(back, name), expected, atol=1e-5, rtol=1e-5, err_msg=kind)
+        close(theirs(back, name), expected, kind)
 
 
 def test_adapters_bound_here_give_the_same_logits_in_peft(base, peft, tmp_path):
     name, folder = base
     model, params, held, shapes = ours_of(folder)
-    for kind, extra in WHAT_IS_BOUND:
+    for kind, extra in WHAT_IS_BOUND[:1] if name in ("qwen2", "qwen3", "gemma3") else WHAT_IS_BOUND:
+        if name == "gpt2":  # its query, key and value lie fused, so they share one adapter or have none
+            extra = extra | {"targets": ("attention.out", "mlp")}
         bound, _ = adapters.bind(params, AdapterConfig(kind=kind, rank=3, **extra), jax.random.key(0))
         bound, moved = moved_by_chance(bound)
         adapter = taken_off(bound, [path for path in moved if path.startswith("head/")], {"use_rslora": extra.get("scaling") == "rslora"})
-        write_peft(tmp_path / kind, adapter, held, shapes, base_name=str(folder), task_type=None if name == "vit" else "SEQ_CLS")
+        write_peft(tmp_path / kind, adapter, held, shapes, base_name=str(folder), task_type=task_of(name))
         there = peft.PeftModel.from_pretrained(loaded(name, folder), tmp_path / kind).eval()
-        np.testing.assert_allclose(theirs(there, name), ours(model, bound, name), atol=1e-5, rtol=1e-5, err_msg=kind)
+        close(theirs(there, name), ours(model, bound, name), kind)
 
 
 def test_every_key_of_pefts_configuration_is_known_here(peft):
