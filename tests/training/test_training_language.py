@@ -12,7 +12,7 @@ from ftjax.data import LanguagePreprocessing
 from ftjax.data.language.documents import Documents, RowFields
 from ftjax.data.language.packing import pack
 from ftjax.data.language.turns import Conversation, Turn
-from ftjax.tasks import LanguageModeling, Preference
+from ftjax.tasks import Features, LanguageModeling, Preference
 from ftjax.training.step import StepParts, _mean_gradient
 
 
@@ -58,6 +58,23 @@ def test_packed_documents_train_as_if_each_had_a_row_of_its_own(encoder, documen
     same(gradient(LanguageModeling(), encoder, packed), whole)
     same(gradient(LanguageModeling(chunk=8), encoder, packed), whole)
     same(gradient(LanguageModeling(), encoder, packed, microbatches=2), whole)
+
+
+def test_the_loss_over_a_mesh_is_that_of_one_device(encoder, documents):
+    batch = rows(documents, [np.array([i]) for i in range(8)])
+    model, task = tiny.Causal(width=4), LanguageModeling(chunk=16)
+    params, _ = model.init(jax.random.key(0))
+
+    def loss(params, batch):
+        hidden, _ = model.body(params, {}, batch)
+        total, weight, _ = task.loss(Features(hidden, lambda features: model.head(params, features)), batch, {})
+        return total / weight
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    spread = jax.device_put(batch, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+    one, eight = (jax.jit(jax.value_and_grad(loss))(params, part) for part in (batch, spread))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_preferences_train_alike_in_parts_and_beta_is_traced(encoder, documents):

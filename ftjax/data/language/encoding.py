@@ -63,16 +63,17 @@ class Encoder:
         plans: list[list[Rendered] | DataError] = []
         for content in contents:
             try:
-                plans.append(self._rendered(content))
-                texts += [rendered.text for rendered in plans[-1]]
+                found = self._rendered(content)
+                plans.append(found)
+                texts += [rendered.text for rendered in found]
             except DataError as error:
                 plans.append(error)
-        found = self.tokenizer.encode_apart(texts)
+        encoded = self.tokenizer.encode_apart(texts)
         for content, plan in zip(contents, plans):
             if isinstance(plan, DataError):
                 yield plan
             else:
-                encodings = [next(found) for _ in plan]
+                encodings = [next(encoded) for _ in plan]
                 yield self._windows(encodings[0], content) if isinstance(content, Passage) else [self._document(*pair) for pair in zip(encodings, plan)]
 
     def prompt(self, turns: Sequence[Turn]) -> Int[np.ndarray, " length"]:
@@ -145,7 +146,7 @@ class Encoder:
         with the token for that.
         """
         ids = np.array([*encoding.ids, *([self.ends.eos_id] if passage.ends else [])], np.int32)
-        if self.ends.adds_bos:
+        if self.ends.adds_bos and self.ends.bos_id is not None:
             first = np.int32(self.ends.bos_id)
             parts = [np.concatenate([[first], ids[start : start + self.max_length - 1]]) for start in range(0, len(ids), self.max_length - 1)]
         else:

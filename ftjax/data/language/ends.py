@@ -37,10 +37,9 @@ def read_ends(folder: Path, tokenizer: Tokenizer) -> Ends:
     eos = _token(folder, "eos", tokenizer, _EOS)
     if eos is None:
         raise WeightsError(f"{folder}: nothing says which token ends a text; name it: 'eos_token' in tokenizer_config.json (usual: {', '.join(_EOS[:3])})")
-    bos = _token(folder, "bos", tokenizer, _BOS)
-    bos_id = None if bos is None else tokenizer.engine.token_to_id(bos)
+    bos, bos_id = _token(folder, "bos", tokenizer, _BOS) or (None, None)
     adds = bos_id is not None and (tokenizer.engine.encode("").ids[:1] == [bos_id] or bool(_setting(folder, "add_bos_token")))
-    return Ends(eos, int(tokenizer.engine.token_to_id(eos)), bos, bos_id, adds)
+    return Ends(eos[0], eos[1], bos, bos_id, adds)
 
 
 def open_template(folder: Path, chosen: str | None, ends: Ends) -> Template:
@@ -80,18 +79,20 @@ def _own(folder: Path) -> str | None:
     return chosen_source(_json(folder / "tokenizer_config.json").get("chat_template"))
 
 
-def _token(folder: Path, name: str, tokenizer: Tokenizer, usual: tuple[str, ...]) -> str | None:
+def _token(folder: Path, name: str, tokenizer: Tokenizer, usual: tuple[str, ...]) -> tuple[str, int] | None:
+    """The token and its id, as the first file that names one does."""
     for file in _FILES:
         settings = _json(folder / file)
         value = settings.get(f"{name}_token")
         value = value.get("content") if isinstance(value, dict) else value
-        if isinstance(value, str) and tokenizer.engine.token_to_id(value) is not None:
-            return value
+        known = tokenizer.engine.token_to_id(value) if isinstance(value, str) else None
+        if isinstance(value, str) and known is not None:
+            return value, known
         number = settings.get(f"{name}_token_id")
         number = number[0] if isinstance(number, list) and number else number
-        if isinstance(number, int) and tokenizer.engine.id_to_token(number) is not None:
-            return tokenizer.engine.id_to_token(number)
-    return next((token for token in usual if tokenizer.engine.token_to_id(token) is not None), None)
+        if isinstance(number, int) and (named := tokenizer.engine.id_to_token(number)) is not None:
+            return named, number
+    return next(((token, known) for token in usual if (known := tokenizer.engine.token_to_id(token)) is not None), None)
 
 
 def _setting(folder: Path, key: str) -> Any:
