@@ -23,14 +23,12 @@ Restoring believes nothing it has not checked: newest first, the record must mat
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import logging
 import math
 import re
 import shutil
-import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +38,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1
 
 from ftjax.errors import CheckpointError
+from ftjax.training.checkpoint_noise import quiet_orbax, raised_anyway
 from ftjax.training.checkpoint_record import (
     DamagedError,
     bytes_of,
@@ -97,7 +96,7 @@ class Checkpoints:
         self._soup = _Series(root / "soup", 1, self._base, abandons_future=True)
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: concurrent.futures.Future[None] | None = None
-        logging.getLogger("absl").addFilter(_raised_anyway)
+        logging.getLogger("absl").addFilter(raised_anyway)
 
     @property
     def last_step(self) -> int | None:
@@ -297,7 +296,7 @@ class _Series:
             whole = named_arrays(like)
             wanted = without_base(whole, self.base)
             try:
-                with _quiet_orbax():
+                with quiet_orbax():
                     record = _read_record(path, step)
                     check_base(path, record.get("base", {}), self.base)
                     check_fits(path, record["arrays"], wanted)
@@ -363,27 +362,6 @@ def _read_back(path: Path, record: Mapping[str, Any]) -> None:
     with context:
         for names in parts(record, _READ_BACK_BYTES):
             compare(ocp.load(path, dict.fromkeys(names, np.ndarray)), record)
-
-
-def _raised_anyway(record: logging.LogRecord) -> bool:
-    """Drop the traceback that Orbax logs from its thread for a failed write: `wait` raises the same failure in a line."""
-    return "_SignalingThread.run()" not in record.getMessage()
-
-
-@contextlib.contextmanager
-def _quiet_orbax() -> Iterator[None]:
-    """Orbax tells of a damaged file in pages of log and abandoned coroutines; `Restored.skipped` says it in a line."""
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def _replace(source: Path, target: Path) -> None:

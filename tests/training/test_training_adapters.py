@@ -69,7 +69,7 @@ def test_a_step_of_lora_costs_less_than_a_step_of_everything_and_its_moments_are
     assert costs["lora"][1] < 0.1 * costs["full"][1]
 
 
-@pytest.mark.parametrize("kind", ["dora", "pissa", "ia3", "oft"])
+@pytest.mark.parametrize("kind", ["dora", "oft", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pissa", "ia3"))])
 def test_every_kind_learns_and_leaves_its_base_alone(kind):
     parts, state, hyper, _, rows = build(AdapterConfig(kind=kind, rank=2, block=8))
     step, after = jax.jit(make_step(parts)), state
@@ -105,6 +105,7 @@ def test_microbatches_and_meshes_change_no_numbers():
         jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-4), found, expected)
 
 
+@pytest.mark.slow
 def test_a_population_over_scale_and_learning_rate_shares_the_base():
     parts, state, hyper, *_ = build(LORA)
     scales, rates = jnp.array([0.5, 4.0]), jnp.array([1e-2, 1e-3])
