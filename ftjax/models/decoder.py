@@ -59,10 +59,11 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         options, compute = self.options, self.compute
-        activation = functools.partial(layers.ACTIVATIONS[options["activation"]], precision=compute.precision)
         dense = functools.partial(Dense, compute=compute, use_bias=options["mlp_bias"])
         up = dense(options["hidden"], name="up")(x)
-        hidden = activation(dense(options["hidden"], name="gate")(x)) * up if options["gated"] else activation(up)
+        bent = dense(options["hidden"], name="gate")(x) if options["gated"] else up
+        hidden = layers.ACTIVATIONS[options["activation"]](bent, compute.precision)
+        hidden = hidden * up if options["gated"] else hidden
         return dense(x.shape[-1], name="down")(hidden)
 
 
@@ -82,8 +83,9 @@ class Block(nn.Module):
             branch = norm_of(options, compute, name)(branch) if options["post_norms"] else branch
             return x + Drop(self.drop_path, whole=True)(Drop(compute.dropout)(branch, train), train)
 
+        mask, rotation = near if self.windowed else far
         attention = CausalAttention(options, compute, name="attention")
-        x = join(x, attention(norm_of(options, compute, "norm1")(x), *(near if self.windowed else far), start), "post_norm1")
+        x = join(x, attention(norm_of(options, compute, "norm1")(x), mask, rotation, start), "post_norm1")
         return join(x, Mlp(options, compute, name="mlp")(norm_of(options, compute, "norm2")(x)), "post_norm2")
 
 

@@ -82,9 +82,9 @@ def _setting(path: Path, key: str, default: Any = None) -> Any:
 
 
 def _sentencepiece_file(folder: Path) -> Path | None:
-    """`tokenizer.model` or `spiece.model`, else the only file that ends so."""
-    named = [folder / name for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model") if (folder / name).is_file()]
-    found = named or (sorted(folder.glob("*.model")) if folder.is_dir() else [])
+    """`tokenizer.model` or `spiece.model`, else the only file that ends so; not XLM-R's `sentencepiece.bpe.model`, whose ids are other than the model's."""
+    named = [folder / name for name in ("tokenizer.model", "spiece.model") if (folder / name).is_file()]
+    found = named or sorted(path for path in folder.glob("*.model") if path.name != "sentencepiece.bpe.model")
     return found[0] if named or len(found) == 1 else None
 
 
