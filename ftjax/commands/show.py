@@ -43,8 +43,8 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(line)
     if plan.load is not None:
         view.message(plan.load.summary())
-    if plan.bound:
-        view.table("adapters", ("target", "kind", "weights", "shapes", "size", "parameters"), bound(plan.bound))
+    for line in bound(plan.bound):
+        view.message(line)
     for line in plan.table.lines():
         view.message(line)
     chosen = [(key, getattr_path(config, key), why) for key, (origin, why) in plan.resolved.origins.items() if origin == "recipe"]
@@ -56,21 +56,14 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(f"warning: {warning}")
 
 
-def bound(rows: Sequence[Bound]) -> list[tuple[str, ...]]:
-    """One line for each (target, path with its block left open, size): which weights became what."""
+def bound(rows: Sequence[Bound]) -> list[str]:
+    """Which weights became what: a line for each (target, path with its block left open, size)."""
     lines: dict[tuple[str, ...], list[Bound]] = {}
     for row in rows:
-        size = f"rank {row.rank}, scale {row.scale:.3g}" if row.rank is not None and row.scale is not None else ""
+        size = f", rank {row.rank}, scale {row.scale:.3g}" if row.rank is not None and row.scale is not None else ""
         lines.setdefault((row.target, row.kind, re.sub(r"block_\d+", "block_*", row.path), size), []).append(row)
     return [
-        (
-            target,
-            kind,
-            f"{len(same)} x {path}",
-            ", ".join(dict.fromkeys(str(list(row.shape)) for row in same)),
-            size,
-            f"{sum(row.parameters for row in same):,}",
-        )
+        f"{kind} by {target!r}: {len(same)} x {path} {list(same[0].shape)}{size}, {sum(row.parameters for row in same):,} parameters"
         for (target, kind, path, size), same in lines.items()
     ]
 
