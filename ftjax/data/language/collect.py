@@ -60,8 +60,8 @@ def collect_language(data: DataConfig, text: TextConfig, task: TaskConfig, encod
         "ledger": ledger,
         "tokens": _tokens(splits, encoder.max_length, ledger),
     }
-    report["rejected"] = [*report["rejected"], *(dict(dropped) for part in kept.values() for dropped in part.dropped)]
     warnings = [*warnings_of(report, "texts"), *divided.warnings, *found.examples.warnings, *_shared_prompts(found, divided.members)]
+    report["rejected"] = [*report["rejected"], *(dict(dropped) for part in kept.values() for dropped in part.dropped)]
     return draw_sets(Dataset(splits, (), report | {"warnings": [*warnings, *ledger_warnings(ledger, encoder.max_length)]}), found.mixture)
 
 

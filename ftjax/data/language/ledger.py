@@ -102,7 +102,7 @@ def ledger_warnings(ledger: Mapping[str, Mapping[str, Any]], max_length: int) ->
     found = []
     if lost > _CUT * (lost + learnt):
         found.append(
-            f"{train['truncated']} of {train['documents']} training documents are longer than {max_length} tokens and were cut: "
+            f"{train['truncated']} training texts are longer than {max_length} tokens and were cut: "
             f"{lost:,} of {lost + learnt:,} tokens to be learnt are lost; text.max_length may allow more"
         )
     dropped = {name: part["dropped"] for name, part in ledger.items() if part["dropped"]}
