@@ -13,6 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ftjax.config import (
+    AdapterConfig,
+    AdapterKind,
     AfterConfig,
     AnchorConfig,
     AugmentConfig,
@@ -44,6 +46,8 @@ __version__ = "0.1.0"
 _LAZY = {"finetune": ("ftjax.commands.train", "finetune"), "prepare": ("ftjax.training.prepare", "prepare_config"), "load": ("ftjax.commands.artefact", "load")}
 
 __all__ = [
+    "AdapterConfig",
+    "AdapterKind",
     "AfterConfig",
     "AnchorConfig",
     "AugmentConfig",

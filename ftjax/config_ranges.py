@@ -20,11 +20,12 @@ _POSITIVE = [
     "train.batch_tokens",
     "train.microbatches",
     "train.patience",
-    *("text.max_length", "text.buckets", "task.temperature", "task.max_answer_length"),
+    *("text.max_length", "text.buckets", "task.temperature", "task.max_answer_length", "task.beta", "task.loss_chunk"),
     "train.max_bad_steps",
     "evaluation.batch_size",
     "evaluation.top_k",
     "evaluation.bootstrap",
+    *("adapter.rank", "adapter.alpha", "adapter.block"),
     "mesh.fsdp",
     "mesh.tensor",
 ]
@@ -37,12 +38,14 @@ _NOT_NEGATIVE = [
     "augment.neftune",
     "task.focal_gamma",
     "task.r_drop",
+    "task.z_loss",
     "text.stride",
     "optimizer.weight_decay",
     "coefficient.head_factor",
     "report.thumbnails",
 ]
 _FRACTION = [
+    "adapter.dropout",
     "augment.token_dropout",
     "data.validation_fraction",
     "data.test_fraction",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ftjax.config import IMAGE_SOURCES, TEXT_SOURCES, Config
+from ftjax.config import ADAPTERS, IMAGE_SOURCES, TEXT_SOURCES, Config
 from ftjax.configuration import keys
 from ftjax.errors import ConfigError
 
@@ -17,6 +17,8 @@ def check_used(config: Config) -> None:
     """
     default = dict(keys(Config()))
     given = dict(keys(config))
+    if config.method in ADAPTERS and config.adapter.kind not in (None, config.method):
+        raise ConfigError(f"adapter.kind={config.adapter.kind!r} and method={config.method!r} are two shapes; leave adapter.kind open")
     for key, choice, chosen, readers in _READ_BY:
         value = given[key]
         if value != default[key] and chosen(config) not in readers:
@@ -29,6 +31,10 @@ _OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
 
 _CUT = ("classification", "multi_label", "regression", "sentence_embedding")
 """Tasks that read a text as a whole; the others answer for single tokens and need the place where a text was cut."""
+
+_LANGUAGE = ("language_modeling", "preference")
+
+_LOW_RANK = ("rank", "alpha", "scaling", "dropout", "rank_pattern", "alpha_pattern")
 
 _LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
@@ -64,12 +70,22 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("text.stride", "task.name", lambda config: config.task.name, ("question_answering",)),
     ("model.pool", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("model.image_size", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS) for key in ("kind", "targets", "base")),
+    *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS[:3]) for key in _LOW_RANK),
+    ("adapter.block", "method", lambda config: config.method, ("oft",)),
     ("task.imbalance", "task.name", lambda config: config.task.name, ("classification", "multi_label", "token_classification")),
     ("task.focal_gamma", "task.imbalance", lambda config: config.task.imbalance, ("focal",)),
     ("task.r_drop", "task.name", lambda config: config.task.name, ("classification",)),
     ("task.temperature", "task.name", lambda config: config.task.name, ("sentence_embedding",)),
     ("task.max_answer_length", "task.name", lambda config: config.task.name, ("question_answering",)),
     ("train.cartography", "task.name", lambda config: config.task.name, ("classification",)),
+    *((f"text.{key}", "task.name", lambda config: config.task.name, _LANGUAGE) for key in ("prompt", "response", "messages", "system", "template")),
+    ("text.rejected", "task.name", lambda config: config.task.name, ("preference",)),
+    *((f"text.{key}", "task.name", lambda config: config.task.name, ("language_modeling",)) for key in ("learn", "packing")),
+    ("task.beta", "task.name", lambda config: config.task.name, ("preference",)),
+    ("task.length_normalised", "task.name", lambda config: config.task.name, ("preference",)),
+    ("task.z_loss", "task.name", lambda config: config.task.name, ("language_modeling",)),
+    ("task.loss_chunk", "task.name", lambda config: config.task.name, _LANGUAGE),
     ("train.batch_tokens", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("data.name", "data.source", lambda config: config.data.source, ("tfds",)),
     ("optimizer.momentum", "optimizer.name", lambda config: _direction(config), ("sgd", "muon")),

@@ -20,7 +20,7 @@ COMMANDS = {
     "check": "dry run: configuration, data, weights, coefficients, memory, FLOPs and time, without training",
     "data": "inspect a data set without a model, or convert it",
     "evaluate": "measure a finished run on one of its splits, or on other data",
-    "export": "write a finished run's model as a directory that transformers loads",
+    "export": "write a finished run's model as transformers loads it, or its adapters as peft does",
     "predict": "answer new pictures or texts with a finished run",
     "report": "write report.html again from a run directory",
 }

@@ -8,13 +8,14 @@ overridden and shows its origin in config.json. Sources: the papers and the peer
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from ftjax import configuration, tables
-from ftjax.config import CoefficientConfig, Config
+from ftjax.config import ADAPTERS, CoefficientConfig, Config
 from ftjax.configuration import Resolved
 from ftjax.durations import Clock, to_steps
 
@@ -69,6 +70,12 @@ _LEARNING_RATE = {
     "ball": (1e-4, "as full: in our pilot the anchored methods were best at full's own rate, and lost less at higher ones"),
     "spd": (1e-4, "as full: in our pilot the anchored methods were best at full's own rate, and lost less at higher ones"),
     "mixout": (1e-4, "as full; not measured here"),
+    "lora": (1e-3, "ten times full's, which is where it does what full fine-tuning does (Thinking Machines 2025; 4e-4 to 5e-4 in LoRA's own GLUE runs)"),
+    "dora": (5e-4, "a little below LoRA's, as DoRA's authors advise; not measured here"),
+    "pissa": (2e-4, "both factors are large from the start, so a step moves the weight further than LoRA's; its authors take full's rate"),
+    "ia3": (6e-3, "3e-3 in T-Few, for text; 5e-3 was far better than 1e-3 in peft's own comparison"),
+    "ssf": (5e-3, "few numbers move, and each must move further; SSF's own runs take 1e-3 to 1e-2, as we remember it; not measured here"),
+    "oft": (1e-3, "as lora; not measured here"),
     "probe": (1e-2, "only the head trains: 10 to 100 times the rate of full fine-tuning"),
     "scratch": (1e-3, "AdamW from random weights (timm and DeiT scale)"),
 }
@@ -139,6 +146,8 @@ def _learning_rate(config: Config, facts: Facts) -> Suggestion:
     rate, why = _LEARNING_RATE[config.method]
     if facts.text and config.method not in ("probe", "scratch"):
         rate, why = rate / 2, f"half of the image rate {rate:g} ({why}): 5e-5 is transformers' default for text, 2e-5 usual for BERT-base"
+    if config.task.name == "preference":
+        rate, why = rate / 10, f"a tenth of what answers are learnt at ({why}): preferences need small steps (5e-7 to 5e-6 for full models)"
     factor, note = _OPTIMIZER_FACTOR[config.optimizer.name]
     return rate * factor, why + note
 
@@ -146,6 +155,8 @@ def _learning_rate(config: Config, facts: Facts) -> Suggestion:
 def _weight_decay(config: Config, facts: Facts) -> Suggestion:
     if config.method == "probe":
         return 0.0, "a linear probe is not decayed (MAE)"
+    if config.method == "pissa":
+        return 0.0, "pissa's factors are not 0 where the weight is the pretrained one, so decay would pull away from it"
     if config.method == "l2_sp":
         return (0.0, "l2_sp: all is pulled to its pretrained value, the head too") if facts.keeps_head else (0.01, "L2-SP's beta, on the new head alone")
     if config.method in ("ball", "spd", "mixout"):
@@ -162,6 +173,10 @@ def _decay_rules(config: Config, facts: Facts) -> Suggestion:
 def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
     """The method's table of coefficients and what it says."""
     frozen = ("stem", *facts.blocks[: len(facts.blocks) // 2])
+    adapted = (
+        functools.partial(tables.adapters, not facts.keeps_head),
+        f"the adapters {'' if facts.keeps_head else 'and the new head '}train, all else is as it was pretrained",
+    )
     made: dict[str, tuple[Callable[[], CoefficientConfig], str]] = {
         "probe": (tables.probe, "only the head trains"),
         "lp_ft": (
@@ -174,10 +189,16 @@ def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
         "norms": (tables.norms_only, "the norms' scales and biases and the head train"),
         "attention": (tables.attention_only, "attention and the head train"),
         "partial": (lambda: tables.partial(*frozen), "the stem and the lower half of the blocks stay as they were pretrained"),
+        **dict.fromkeys(("lora", "dora", "pissa", "ia3", "oft"), adapted),
+        "ssf": (tables.ssf, "gains, biases, norms and the head train, all else is as it was pretrained"),
         "auto_rgn": (tables.auto_rgn, "every parameter's share follows its relative gradient norm (Lee et al. 2023)"),
     }
     make, why = made.get(config.method, (CoefficientConfig, "every parameter trains"))
     return make(), why
+
+
+def _adapter(config: Config, facts: Facts) -> Suggestion:
+    return (config.method, "the method is an adapter") if config.method in ADAPTERS else (None, "")
 
 
 def _rules(config: Config, facts: Facts) -> Suggestion:
@@ -246,6 +267,8 @@ def _steps(config: Config, facts: Facts) -> tuple[int, int]:
 
 
 def _dropout(config: Config, facts: Facts) -> Suggestion:
+    if config.task.name in ("language_modeling", "preference"):
+        return 0.0, "no dropout: decoders are pretrained without"
     if facts.text and config.method != "probe":
         return 0.1, "encoders are pretrained and fine-tuned with it (BERT)"
     return 0.0, "no dropout: a probe sees each text as it will be tested" if facts.text else "no dropout: image models are pretrained without"
@@ -295,6 +318,7 @@ _SUGGESTIONS: dict[str, Callable[[Config, Facts], Suggestion]] = {
     "optimizer.schedule": _schedule,
     "optimizer.learning_rate": _learning_rate,
     "optimizer.weight_decay": _weight_decay,
+    "adapter.kind": _adapter,
     "coefficient.rules": _rules,
     "coefficient.layer_decay": _layer_decay,
     "coefficient.unfreeze_every": _unfreeze_every,

@@ -16,6 +16,9 @@ from ftjax.errors import ConfigError
 EVERYTHING: Rules = ((".*", 1.0),)
 """The table of full fine-tuning, and what an open `coefficient.rules` means."""
 
+ADAPTED = r".*/(a|b|magnitude|gain|rotation)"
+"""The arrays of adapters that train, in all their kinds."""
+
 _HEAD = ("group:head", 1.0)
 _REST_STILL = (".*", 0.0)
 
@@ -105,6 +108,20 @@ def gradual_unfreeze(every: Duration = "1 epochs") -> CoefficientConfig:
 def head_factor(factor: float) -> CoefficientConfig:
     """c of the head is multiplied by `factor`; 10 to 100 is usual for a new head on a pretrained body."""
     return CoefficientConfig(head_factor=factor)
+
+
+def adapters(head: bool = True) -> CoefficientConfig:
+    """What adapters train of their leaves, and a new head: c = 1 there, 0 elsewhere, so the weights under them are still by structure.
+
+    Args:
+      head: whether the head trains too; one that was pretrained for the task need not.
+    """
+    return _only((ADAPTED, 1.0)) if head else CoefficientConfig(rules=((ADAPTED, 1.0), _REST_STILL))
+
+
+def ssf() -> CoefficientConfig:
+    """As `adapters`, with every bias and the norms' scales: they are SSF's shifts, and its gains and shifts after norms (Lian et al. 2022)."""
+    return _only((ADAPTED, 1.0), (r"(.*/)?bias", 1.0), (r"(.*/)?[^/]*norm\d*/scale", 1.0))
 
 
 def lora_plus(ratio: float = 16.0) -> CoefficientConfig:

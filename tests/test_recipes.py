@@ -8,12 +8,13 @@ import typing
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import pytest
 
-from ftjax import configuration, models, recipes, trees
+from ftjax import adapters, configuration, models, recipes, trees
 from ftjax.coefficients import Table, build_table
 from ftjax.commands.baselines import from_scratch
-from ftjax.config import AnchorConfig, CoefficientConfig, Config, Method, OptimizerConfig, TrainConfig
+from ftjax.config import ADAPTERS, AnchorConfig, CoefficientConfig, Config, Method, OptimizerConfig, TrainConfig
 from ftjax.configuration import Resolved, resolve
 from ftjax.durations import Clock, to_steps
 from ftjax.errors import ConfigError
@@ -21,7 +22,7 @@ from ftjax.errors import ConfigError
 METHODS = typing.get_args(Method)
 FAMILIES = ("vit_digits", "resnet20_cifar", "mobilenet_v2_0.35")
 SIZES = (20, 200, 5000)
-OFF = {"coefficient.layer_decay", "coefficient.unfreeze_every", "coefficient.decay_rules", "anchor.rules"} | {
+OFF = {"adapter.kind", "coefficient.layer_decay", "coefficient.unfreeze_every", "coefficient.decay_rules", "anchor.rules"} | {
     f"anchor.{name}" for name in ("pull", "ball", "select", "mixout")
 }
 """Keys whose None means "off", and not "nobody has decided"."""
@@ -54,6 +55,10 @@ def clock_of(config: Config, examples: int) -> Clock:
 
 def table_of(config: Config, family: str, examples: int) -> Table:
     model, shapes = described(family)
+    if config.method in ADAPTERS:
+        ones = trees.unflatten({path: jnp.ones(shape) for path, shape in shapes.items()})
+        bound = trees.flatten(adapters.bind(ones, config.adapter, jax.random.key(0))[0])
+        shapes = {path: leaf.shape for path, leaf in bound.items()}
     return build_table(config, shapes, model.groups, model.group_of, clock_of(config, examples))
 
 
@@ -80,13 +85,26 @@ def test_the_filled_table_builds_on_real_shapes(method: Method, family: str) -> 
         with pytest.raises(ConfigError, match=r"^coefficient.rules: rule 2 '\(\.\*/\)\?attention/\.\*' matches no parameter; "):
             table_of(config, family, 5000)
         return
+    if method in ADAPTERS and family != "vit_digits":
+        with pytest.raises(ConfigError, match=r"^adapter.targets: '(all-linear|attention.key)' matches no weight of this model"):
+            table_of(config, family, 5000)
+        return
     table = table_of(config, family, 20 if family == "vit_digits" else 5000)
     assert {"head/kernel", "head/bias"} <= table.live_paths
     everything = {row.path for row in table.rows}
-    if method in ("probe", "bitfit", "norms", "attention", "partial"):
+    if method in ADAPTERS:
+        own = {path for path in everything if path.endswith(tuple(f"/{name}" for name in adapters.TRAINED))}
+        shifts = {path for path in everything if method == "ssf" and path.endswith(("bias", "scale"))}
+        assert own
+        assert table.live_paths == own | shifts | {"head/kernel", "head/bias"}
+    elif method in ("probe", "bitfit", "norms", "attention", "partial"):
         assert table.live_paths < everything
     else:
         assert table.live_paths == everything
+
+
+def test_a_kept_head_rests_beside_adapters() -> None:
+    assert value(filled(Config(method="lora"), keeps_head=True), "coefficient.rules") == ((r".*/(a|b|magnitude|gain|rotation)", 1.0), (".*", 0.0))
 
 
 def test_filling_twice_changes_nothing() -> None:
@@ -216,6 +234,7 @@ def test_the_scratch_baseline_of_any_run_is_a_plain_scratch_run(method: Method) 
     baseline = recipes.fill(from_scratch(run), facts())
     same = {"train.batch_size", "train.duration", "train.evaluate_every", "model.head", "evaluation.baselines"}
     keys = [key for key, _ in configuration.keys(Config()) if key not in same and key.split(".")[0] in ("optimizer", "coefficient", "anchor", "after", "model")]
+    assert baseline.config.adapter == plain.config.adapter
     assert {key: value(baseline, key) for key in keys} == {key: value(plain, key) for key in keys}
     assert value(baseline, "train.batch_size") == value(run, "train.batch_size")
     assert value(baseline, "train.duration") == value(run, "train.duration")

@@ -22,7 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -101,7 +101,7 @@ class Ours:
     def _loss(self, params: Any, batch: Any, hyper: Any) -> jax.Array:
         parts, key = self.plan.stages[0].parts, jax.random.key(0)
         inputs = parts.preprocessing.training_inputs(batch, key, jnp.float32)
-        loss, weight, _ = parts.task.loss(parts.model.apply(params, {}, inputs, key=key, train=True)[0], batch, hyper)
+        loss, weight, _ = cast(Any, parts.task).loss(parts.model.apply(params, {}, inputs, key=key, train=True)[0], batch, hyper)
         return loss / weight
 
 

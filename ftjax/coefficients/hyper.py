@@ -54,7 +54,10 @@ def numbers(config: Config) -> dict[str, Any]:
         "focal_gamma": config.task.focal_gamma,
         "r_drop": config.task.r_drop or 0.0,
         "temperature": config.task.temperature,
+        "beta": config.task.beta,
+        "z_loss": config.task.z_loss or 0.0,
         "ema_decay": config.after.ema_decay,
+        "adapter_dropout": config.adapter.dropout,
     }
 
 
@@ -103,8 +106,10 @@ def _unread(config: Config) -> set[str]:
         reads = (reads - {"momentum"}) | {"beta1"}
     off = {name for name in ("pull", "ball", "select", "mixout") if getattr(anchor, name) is None}
     task = config.task
-    of_tasks = {"label_smoothing": task.name == "classification", "focal_gamma": task.imbalance == "focal"}
+    of_tasks = {"label_smoothing": task.name in ("classification", "preference"), "focal_gamma": task.imbalance == "focal"}
     of_tasks |= {"r_drop": task.r_drop is not None, "temperature": task.name == "sentence_embedding"}
+    of_tasks |= {"beta": task.name == "preference", "z_loss": task.z_loss is not None}
+    off |= set() if config.adapter.dropout else {"adapter_dropout"}
     off |= {name for name, read in of_tasks.items() if not read}
     return (of_direction - reads) | off | ({"sam"} if optimizer.sam is None else set()) | (set() if "ema" in config.after.candidates else {"ema_decay"})
 
@@ -132,6 +137,8 @@ def _check(config: Config) -> None:
         ("after.ema_decay", config.after.ema_decay, lambda x: 0 <= x < 1, "at least 0 and below 1"),
         ("task.focal_gamma", config.task.focal_gamma, lambda x: 0 <= x < math.inf, "finite and 0 or more"),
         ("task.r_drop", config.task.r_drop, lambda x: 0 <= x < math.inf, "finite and 0 or more (None: off)"),
+        ("task.beta", config.task.beta, lambda x: 0 < x < math.inf, "finite and above 0"),
+        ("task.z_loss", config.task.z_loss, lambda x: 0 <= x < math.inf, "finite and 0 or more (None: off)"),
         ("task.temperature", config.task.temperature, lambda x: 0 < x < math.inf, "finite and above 0"),
         ("task.label_smoothing", config.task.label_smoothing, lambda x: 0 <= x < 1, "at least 0 and below 1"),
     )

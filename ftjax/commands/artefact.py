@@ -16,17 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from ftjax import data, distribution, evaluation, files, models, reporting, tasks, trees, weights
-from ftjax.commands import verify
+from ftjax.commands import verify, written
 from ftjax.config import MeshConfig, TextConfig
-from ftjax.data import Preprocessing, TextPreprocessing
-from ftjax.errors import DataError, WeightsError
+from ftjax.data import LanguagePreprocessing, Preprocessing, TextPreprocessing
+from ftjax.errors import ConfigError, DataError, WeightsError
 from ftjax.evaluation import Evaluator, Measures
+from ftjax.evaluation.sampling import Sampling
 from ftjax.models import ModelSpec
 from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
 
+ADAPTER = "adapter.safetensors"
+_OF_TEXT = (TextPreprocessing, LanguagePreprocessing)
 
-def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
+
+def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path, adapted: Tree | None = None) -> None:
     """Write the artefact, read it back, and only when it answers as the trained model did give it its name `model/`; the card follows later.
 
     Args:
@@ -34,6 +38,7 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
       params: the chosen parameters.
       batch_stats: the batch statistics that belong to them.
       workdir: the run directory.
+      adapted: the same parameters with their adapters, which are then also kept by themselves, in `model/adapter/`; None, or without any: nothing is.
 
     Raises:
       TrainingFailed: what was read back is not what was trained.
@@ -46,8 +51,10 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     weights.save_safetensors(unchecked / "weights.safetensors", flat, metadata)
     files.write_json(unchecked / "model.json", _description(plan) | described)
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
-    if isinstance(plan.preprocessing, data.TextPreprocessing):
+    if isinstance(plan.preprocessing, _OF_TEXT):
         plan.preprocessing.tokenizer.save(unchecked / data.TOKENIZER)
+    if adapted is not None and plan.bound:
+        _write_adapter(plan, adapted, batch_stats, unchecked / "adapter" / ADAPTER)
     loaded = load(unchecked)
     verify.same_answers(
         plan,
@@ -56,6 +63,20 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path) -> None:
     )
     shutil.rmtree(folder, ignore_errors=True)
     unchecked.rename(folder)
+
+
+def _write_adapter(plan: Plan, adapted: Tree, batch_stats: Tree, path: Path) -> None:
+    """What training made, without the weights it stands on: every array that the pretrained file does not have, and what the adapters are."""
+    left_out = plan.base_paths
+    flat = {name: np.asarray(leaf) for name, leaf in (trees.flatten(adapted) | trees.flatten(batch_stats)).items() if name not in left_out}
+    source = plan.load.source if plan.load is not None else None
+    described: dict[str, Any] = {
+        "spec": plan.model.spec.to_json(),
+        "adapter": dataclasses.asdict(plan.config.adapter),
+        "bound": [dataclasses.asdict(row) | {"fields": dict(row.fields)} for row in plan.bound],
+        "base": {"source": source.location, "sha256": source.sha256} if source else None,
+    }
+    weights.save_safetensors(path, flat, {"format": "ftjax-adapter"} | {key: json.dumps(value) for key, value in described.items()})
 
 
 def _description(plan: Plan) -> dict[str, Any]:
@@ -102,7 +123,30 @@ class Predictor:
     @property
     def reads_text(self) -> bool:
         """Whether the model reads texts rather than pictures."""
-        return isinstance(self.preprocessing, data.TextPreprocessing)
+        return isinstance(self.preprocessing, _OF_TEXT)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model writes texts."""
+        return isinstance(self.preprocessing, LanguagePreprocessing)
+
+    def write(self, asked: Sequence[Any], *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> list[str]:
+        """What the model answers.
+
+        Args:
+          asked: prompts: texts, or lists of messages `{"role", "content"}`, or turns.
+          max_tokens: of an answer, at most.
+          temperature: 0: always the best token.
+          seed: of what is drawn above that.
+
+        Raises:
+          ConfigError: the model does not write, or a prompt is too long.
+        """
+        if not self.writes:
+            raise ConfigError(f"{self!r} does not write texts; allowed: predict")
+        encoder = self.preprocessing.encoder
+        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop_ids=encoder.stops)
+        return written.answers(self.model, self.params, encoder, [written.turns(prompt) for prompt in asked], sampling)
 
     def logits(self, split: data.Split) -> np.ndarray:
         """float32 `[n classes]`, one row per example, in order."""
@@ -189,8 +233,10 @@ def load(workdir: str | os.PathLike[str]) -> Predictor:
     return Predictor(model, preprocessing, task, measures, classes, params, extra, evaluator, batch_size, int(description["max_pixels"]))
 
 
-def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing | TextPreprocessing:
+def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing | TextPreprocessing | LanguagePreprocessing:
     """How rows enter the model: pictures, or texts by the tokenizer beside the weights."""
+    if "writes" in described:
+        return LanguagePreprocessing.from_json(described, folder)
     return Preprocessing.from_json(described) if "image" in described else TextPreprocessing.from_json(described, folder)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ftjax import configuration
 from ftjax.coefficients.after import NEEDS_PRETRAINED
-from ftjax.config import Config
+from ftjax.config import AdapterConfig, Config
 from ftjax.configuration import Origin, Resolved
 from ftjax.evaluation import Baseline
 from ftjax.training.plan import Plan
@@ -41,6 +41,7 @@ REOPENED = (
     "anchor.mixout",
     "forgetting.path",
     "forgetting.examples",
+    *(f"adapter.{field.name}" for field in dataclasses.fields(AdapterConfig)),
 )
 """Keys that mean something else, or nothing, for a random start: they go back to the schema's default, and the scratch recipe fills those that are
 open. Data, batch size, duration and augmentation stay; so does the optimiser, and its schedule unless the method's recipe chose it."""

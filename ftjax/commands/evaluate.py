@@ -15,7 +15,7 @@ from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config
 from ftjax.data import SPLITS
 from ftjax.errors import ConfigError, DataError, did_you_mean
-from ftjax.tasks import Classification
+from ftjax.tasks import Classification, Preference
 
 _OF_THE_RUN = ("labels_per_class", "fraction", "max_per_class", "drop", "validation_path", "test_path", "group", "time", "folds", "test_fold")
 """What said of the run's own data which rows are for what."""
@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     """Measure and print metrics with intervals; --config.data.* may name other data with the same classes."""
     predictor = load(arguments.workdir)
+    if isinstance(predictor.task, Preference):
+        raise ConfigError("preferences are measured against the model as it came, which a finished run does not hold; result.json has its test metrics")
     config = _config(arguments.workdir, flags, predictor)
     split = arguments.split or ("all" if _elsewhere(flags) else "test")
     if _elsewhere(flags) and split == "all":
@@ -69,7 +71,9 @@ def _config(workdir: Path, flags: dict[str, str], predictor: Predictor) -> Confi
 
 def _whole(config: Config, predictor: Predictor) -> data.Split:
     """Every row of other data; what was left out is said."""
-    if predictor.reads_text:
+    if isinstance(predictor.preprocessing, data.LanguagePreprocessing):
+        split = data.labelled_language(config.data, config.text, config.task, predictor.preprocessing.encoder)
+    elif predictor.reads_text:
         cutting = predictor.preprocessing
         split = data.labelled_texts(config.data, config.text, config.task, cutting.tokenizer, cutting.max_length, predictor.classes)
     else:
@@ -100,6 +104,8 @@ def _columns(predictor: Predictor, flags: Mapping[str, str]) -> dict[str, str]:
     """The columns that the model was trained on: other data are not guessed anew."""
     if not predictor.reads_text or predictor.preprocessing.columns is None or flags.get("data.source", "table") != "table":
         return {}
+    if isinstance(predictor.preprocessing, data.LanguagePreprocessing):
+        return {f"text.{role}": column for role, column in predictor.preprocessing.columns if role != "input"}
     text, pair = predictor.preprocessing.columns
     return {"text.text": text} | ({"text.text_pair": pair} if pair else {})
 
@@ -109,6 +115,8 @@ def _collect(config: Config, predictor: Predictor) -> data.Dataset:
     if not predictor.reads_text:
         return data.collect(config.data, predictor.preprocessing.image, config.seed)
     cutting = predictor.preprocessing
+    if isinstance(cutting, data.LanguagePreprocessing):
+        return data.collect_language(config.data, config.text, config.task, cutting.encoder, config.seed)
     return data.collect_text(config.data, config.text, config.task, cutting.tokenizer, cutting.max_length, config.seed)
 
 

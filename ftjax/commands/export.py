@@ -1,6 +1,7 @@
 """`ftjax export`: write a finished run's model in another library's format.
 
-`--format hf` is a directory that transformers loads whole (sentence-transformers too, for embeddings). It is read back before it is called written.
+`--format hf` is a directory that transformers loads whole (sentence-transformers too, for embeddings), `--format peft` the adapters alone, for the library
+peft (`export_peft`). Either is read back before it is called written.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ftjax import files, models, trees, weights
+from ftjax import models, trees, weights
+from ftjax.commands.export_peft import export_peft
+from ftjax.commands.exported import described, held_by, in_units
 from ftjax.errors import ConfigError, DataError, WeightsError
 
 TOKENIZER = "tokenizer.json"
@@ -24,7 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `export`."""
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory of a finished run, or a copy of its model/")
     parser.add_argument(
-        "--format", choices=("hf",), default="hf", help="hf: config.json, model.safetensors and what prepares the input, as transformers reads them"
+        "--format",
+        choices=("hf", "peft"),
+        default="hf",
+        help="hf: config.json, model.safetensors and what prepares the input, as transformers reads them; peft: the adapters of the run without its base",
+    )
+    parser.add_argument(
+        "--base", metavar="NAME", help="peft: the base model as transformers finds it (owner/name, or a directory); default: what the run began from"
+    )
+    parser.add_argument(
+        "--transformers", type=int, choices=(4, 5), default=5, help="peft: names of modules as transformers has them from 5.9 on (5), or before (4)"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the directory to write; it must be empty or new")
 
@@ -36,7 +48,11 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     output: Path = arguments.output
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output {output} is there already; allowed: an empty or a new directory")
-    for warning in export(arguments.workdir, output):
+    if arguments.format == "peft":
+        warnings = export_peft(arguments.workdir, output, base=arguments.base, generation=arguments.transformers)
+    else:
+        warnings = export(arguments.workdir, output)
+    for warning in warnings:
         sys.stderr.write(f"warning: {warning}\n")
     sys.stdout.write(f"{output}\n")
     return 0
@@ -52,14 +68,11 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
       DataError: there is no finished run.
       WeightsError: transformers has no such model, or what was read back is not what was written.
     """
-    folder = workdir / "model" if (workdir / "model").is_dir() else workdir
-    if not (folder / "model.json").is_file():
-        raise DataError(f"{workdir} holds no finished run: {folder / 'model.json'} is missing; train with --workdir {workdir} first")
-    description = files.read_json(folder / "model.json")
+    folder, description = described(workdir)
     model = models.build(models.ModelSpec.from_json(description["spec"]))
     tensors = weights.open_weights(str(folder / "weights.safetensors")).tensors
-    flat = _in_units({path: tensors[path] for path in tensors}, description)
-    held = _held(model.spec, description)
+    flat = in_units({path: tensors[path] for path in tensors}, description)
+    held = held_by(model.spec, description)
     tokenizer, longest = _tokenizer(folder, model, description)
     weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest)
     _read_back(output, flat, model, held)
@@ -71,22 +84,6 @@ def _left_behind(preprocessing: dict[str, Any]) -> tuple[str, ...]:
     views, truncation = preprocessing.get("views", "one"), preprocessing.get("truncation", "right")
     found = [f"the run answered by evaluation.views={views!r}; transformers sees every picture once, so its answers differ"] if views != "one" else []
     return (*found, *([f"the run cut long texts by text.truncation={truncation!r}; transformers cuts their end"] if truncation != "right" else []))
-
-
-def _in_units(flat: dict[str, np.ndarray], description: dict[str, Any]) -> dict[str, np.ndarray]:
-    """A regression's head answers in deviations from the mean; transformers has no place for these two, so they go into the head."""
-    if description["task"] != "regression":
-        return flat
-    mean, deviation = (float(description["task_settings"][name]) for name in ("mean", "deviation"))
-    scaled = {"head/kernel": flat["head/kernel"] * np.float32(deviation), "head/bias": flat["head/bias"] * np.float32(deviation) + np.float32(mean)}
-    return flat | scaled
-
-
-def _held(spec: models.ModelSpec, description: dict[str, Any]) -> weights.Recognised:
-    """What the run's weights are."""
-    classes = tuple(description["classes"]) or None
-    read = description.get("input")
-    return weights.Recognised(spec.family, dict(spec.options), spec.num_classes, spec.image_size, "ftjax", read, classes=classes)
 
 
 def _tokenizer(folder: Path, model: models.Model, description: dict[str, Any]) -> tuple[Path | None, int | None]:

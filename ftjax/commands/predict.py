@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftjax import configuration, data, evaluation
+from ftjax.commands import written
 from ftjax.commands.answered import beside
 from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config, TextConfig
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bad-files", default="error", choices=("error", "skip"), help="what an unreadable image does: end the command, or be left out and named"
     )
     parser.add_argument("--probabilities", action="store_true", help="write the probability of every class")
+    parser.add_argument("--max-tokens", type=int, default=128, metavar="N", help="models that write: tokens of an answer, at most")
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="models that write: 0 takes the best token, above it tokens are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="models that write: of what is drawn")
 
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
@@ -42,7 +46,10 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         raise ConfigError(f"predict takes the configuration of the run; only --config.text.* says how a file is read, not --config.{foreign[0]}")
     evaluation.check_output(arguments.output)
     predictor = load(arguments.workdir)
-    rows = _texts(predictor, arguments, flags) if predictor.reads_text else _images(predictor, arguments, flags)
+    if predictor.writes:
+        rows = _written(predictor, arguments, flags)
+    else:
+        rows = _texts(predictor, arguments, flags) if predictor.reads_text else _images(predictor, arguments, flags)
     sys.stdout.write(f"{rows} predictions written to {arguments.output}\n")
     return 0
 
@@ -56,6 +63,15 @@ def _images(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[
     evaluation.write_predictions(arguments.output, rows)
     for rejected in images.rejected:
         sys.stderr.write(f"left out: {rejected['file']}: {rejected['why']}\n")
+    return len(rows)
+
+
+def _written(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
+    """What the model writes after every prompt, beside it; how many."""
+    sampling = {"max_tokens": arguments.max_tokens, "temperature": arguments.temperature, "seed": arguments.seed}
+    rows, asked = written.read_prompts(arguments.input, _text_config(flags), dict(predictor.preprocessing.columns))
+    found = predictor.write(asked, **sampling)
+    evaluation.write_predictions(arguments.output, [{**row, "prediction": text} for row, text in zip(rows, found)])
     return len(rows)
 
 

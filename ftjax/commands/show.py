@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftjax import reporting
+from ftjax.adapters import Bound
+from ftjax.commands import written
 from ftjax.training.plan import Plan
 
 
@@ -33,10 +36,15 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         ]
     )
     view.table("data", ("split", "rows", "classes"), [(name, f"{len(split):,}", len(plan.dataset.classes)) for name, split in plan.dataset.splits.items()])
+    if "ledger" in plan.dataset.report:
+        view.table("ledger", ("split", *(title for _, title in written.LEDGER)), written.ledger_rows(plan.dataset.report["ledger"]))
+        view.message(f"learnt: {plan.dataset.report['learn']}; template: {plan.dataset.report['template'] or 'none, plain text'}")
     for line in _columns(plan.dataset.report.get("columns", {})):
         view.message(line)
     if plan.load is not None:
         view.message(plan.load.summary())
+    for line in bound(plan.bound):
+        view.message(line)
     for line in plan.table.lines():
         view.message(line)
     chosen = [(key, getattr_path(config, key), why) for key, (origin, why) in plan.resolved.origins.items() if origin == "recipe"]
@@ -46,6 +54,18 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(f"batch statistics: {config.model.batch_statistics}")
     for warning in plan.warnings:
         view.message(f"warning: {warning}")
+
+
+def bound(rows: Sequence[Bound]) -> list[str]:
+    """Which weights became what: a line for each (target, path with its block left open, size)."""
+    lines: dict[tuple[str, ...], list[Bound]] = {}
+    for row in rows:
+        size = f", rank {row.rank}, scale {row.scale:.3g}" if row.rank is not None and row.scale is not None else ""
+        lines.setdefault((row.target, row.kind, re.sub(r"block_\d+", "block_*", row.path), size), []).append(row)
+    return [
+        f"{kind} by {target!r}: {len(same)} x {path} {list(same[0].shape)}{size}, {sum(row.parameters for row in same):,} parameters"
+        for (target, kind, path, size), same in lines.items()
+    ]
 
 
 def _batch(plan: Plan) -> str:

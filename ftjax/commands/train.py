@@ -121,7 +121,7 @@ class _Story:
         """Train, choose, test, compare, export, report."""
         before = verify.fingerprints(self.plan, state)
         statistics = self.plan.copy(state.extra["batch_stats"])
-        with contextlib.closing(Checkpoints(self.workdir.checkpoints)) as store:
+        with contextlib.closing(Checkpoints(self.workdir.checkpoints, base=self.plan.base(state))) as store:
             with self.stop.deferred() as asked:
                 fitted = fit(self.plan, state, store, self._open_log, self.view, asked)
             self.seconds |= {"compile": fitted.compile_seconds, "train": fitted.train_seconds, "evaluate": fitted.evaluate_seconds}
@@ -133,16 +133,18 @@ class _Story:
         self.warnings += self.workdir.write_cartography(self.plan, fitted.state)
         travel = verify.moved_and_stayed(self.plan, fitted.state, before)
         began = time.perf_counter()
+        merged = verify.merged(self.plan, best) if self.plan.bound else None
         chosen = after.choose(self.plan, fitted.state, best, statistics, kept)
         verify.finite(chosen.params, chosen.batch_stats, f"in the chosen weights, {chosen.name}")
         self.workdir.write_after(chosen)
         records = self.plan.evaluate(chosen.params, chosen.batch_stats, "test", logits=True)
-        artefact.write(self.plan, chosen.params, chosen.batch_stats, self.workdir.folder)
+        artefact.write(self.plan, chosen.params, chosen.batch_stats, self.workdir.folder, best["params"] if chosen.name == after.BEST else None)
         self.seconds["evaluate"] += time.perf_counter() - began
         start = baselines.before_training(self.plan, fitted.state, statistics)
         compared = baselines.compare(self.plan, records, start, self._scratch)
         self.warnings += compared.warnings
         found = {"validation": chosen.metrics, "best_step": best_step, "after": chosen.summary(), "travel": travel, "baselines": compared.baselines}
+        found |= {"merge": merged} if merged else {}
         if self.plan.meter is not None:
             found["forgetting"] = self.plan.meter.compare(chosen.params, chosen.batch_stats)
         return self._finish(fitted, records, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 
 from ftjax import coefficients, trees
 from ftjax.errors import TrainingFailed
+from ftjax.training.after import Weights
 from ftjax.training.fingerprint import fingerprint
 from ftjax.training.plan import Plan
 from ftjax.training.state import TrainState
@@ -40,7 +42,7 @@ def moved_and_stayed(plan: Plan, state: TrainState, before: dict[str, str]) -> d
     changed = [path for path, content in fingerprints(plan, state).items() if content != before[path]]
     if changed:
         raise TrainingFailed(f"frozen parameters changed: {_some(changed)}; the pretrained file may have changed since the run began")
-    travelled = plan.by_depth(jax.device_get(plan.travel(state.moved, state.extra["anchor"], state.extra["anchor"])))
+    travelled = plan.by_depth(jax.device_get(plan.travel(state, state.extra["anchor"])))
     resting = [group for group in _due(plan, int(state.step)) if float(travelled[group]["travel"]) == 0.0]
     if resting:
         raise TrainingFailed(f"these groups should train and never moved: {_some(resting)}; see their coefficient and learning rate in coefficients.json")
@@ -80,8 +82,7 @@ def same_answers(plan: Plan, expected: Sequence[np.ndarray], again: Sequence[np.
     Raises:
       TrainingFailed: the largest difference, and how many answers it flips.
     """
-    share = {"float32": 1e-3, "bfloat16": 5e-2}[plan.config.model.precision]
-    allowed = 0.0 if plan.mesh.size == 1 else share * max(float(np.abs(outputs).max()) for outputs in expected)
+    allowed = 0.0 if plan.mesh.size == 1 else _ROUNDING[plan.config.model.precision] * max(float(np.abs(outputs).max()) for outputs in expected)
     difference = max(float(np.abs(ours - theirs).max()) for ours, theirs in zip(expected, again, strict=True))
     if difference <= allowed:
         return
@@ -90,6 +91,44 @@ def same_answers(plan: Plan, expected: Sequence[np.ndarray], again: Sequence[np.
         f"the exported model does not answer as the trained one: logits differ by up to {difference:.3g} (allowed {allowed:.3g}), "
         f"{flipped} of {sum(outputs[..., 0].size for outputs in expected)} predictions differ"
     )
+
+
+_ROUNDING = {"float32": 1e-3, "bfloat16": 5e-2}
+"""Share of the largest logit by which two computations of the same may differ."""
+
+
+def merged(plan: Plan, weights: Weights) -> dict[str, Any]:
+    """Merged adapters answer as the adapters do, on every validation example.
+
+    A merged weight is rounded once to float32, and sums run in another order: the outputs may differ by 1e-3 of the largest one in float32, by 5e-2 of it
+    in bfloat16, whose operands are the rounded merged weight on one side and the rounded weight and factors on the other.
+
+    Returns:
+      `{"largest_difference", "allowed", "flipped", "answers"}`: of outputs (log-probabilities of tokens), and the answers that are others.
+
+    Raises:
+      TrainingFailed: the outputs differ by more than is allowed.
+    """
+    extra, plain = {"batch_stats": weights["batch_stats"]}, plan.plain(weights["params"])
+    parts = [plan.evaluator.parts(params, extra, plan.eval_batches("validation"), logits=True) for params in (weights["params"], plain)]
+    difference = largest = 0.0
+    flipped = answers = 0
+    for ours, theirs in zip(*parts, strict=True):
+        rows = np.resize(ours["weight"] > 0, len(ours["logits"]))
+        one, other = ours["logits"][rows], theirs["logits"][rows]
+        changed = one.argmax(axis=-1) != other.argmax(axis=-1)
+        if plan.task.output == "next_token":  # of a token the log-probability, and whether no other was more likely
+            changed, one, other = one[..., 1] != other[..., 1], one[..., 0], other[..., 0]
+        # np.maximum, unlike max, keeps what is not a number.
+        difference, largest = float(np.maximum(difference, np.abs(one - other).max())), max(largest, float(np.abs(one).max()))
+        flipped, answers = flipped + int(np.sum(changed)), answers + changed.size
+    allowed = _ROUNDING[plan.config.model.precision] * largest
+    if not difference <= allowed:
+        raise TrainingFailed(
+            f"merging the adapters changes the outputs by up to {difference:.3g} (allowed {allowed:.3g}), and {flipped} of {answers} answers; "
+            "nothing is exported. Train in model.precision='float32'"
+        )
+    return {"largest_difference": difference, "allowed": allowed, "flipped": flipped, "answers": answers}
 
 
 def same_weights(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray]) -> None:

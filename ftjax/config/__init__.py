@@ -11,7 +11,7 @@ from typing import Literal
 
 from ftjax.config.data import IMAGE_SOURCES, TEXT_SOURCES, AugmentConfig, DataConfig, TextConfig
 from ftjax.config.law import AfterConfig, AnchorConfig, CoefficientConfig, OptimizerConfig
-from ftjax.config.model import ModelConfig
+from ftjax.config.model import ADAPTERS, AdapterConfig, AdapterKind, ModelConfig
 from ftjax.config.run import EvaluationConfig, ForgettingConfig, MeshConfig, ReportConfig, TaskConfig, TrainConfig
 from ftjax.config.units import Duration, Rules, Value
 
@@ -31,6 +31,12 @@ Method = Literal[
     "ball",
     "spd",
     "mixout",
+    "lora",
+    "dora",
+    "pissa",
+    "ia3",
+    "ssf",
+    "oft",
     "scratch",
 ]
 """The usual tables of coefficients and anchors; `recipes.py` says what each stands for."""
@@ -46,6 +52,7 @@ class Config:
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     coefficient: CoefficientConfig = dataclasses.field(default_factory=CoefficientConfig)
     anchor: AnchorConfig = dataclasses.field(default_factory=AnchorConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)

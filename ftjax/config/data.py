@@ -9,16 +9,17 @@ from ftjax.config.units import Duration
 
 IMAGE_SOURCES = ("digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk")
 
-TEXT_SOURCES = ("table", "conll", "squad")
+TEXT_SOURCES = ("table", "conll", "squad", "plain_text")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where the examples come from and how they are validated, cleaned, split and sampled."""
 
-    source: Literal["digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk", "table", "conll", "squad"] = "digits"
+    source: Literal["digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk", "table", "conll", "squad", "plain_text"] = "digits"
     """Pictures (digits; image_folder, also in a zip or tar; npz; tfds; webdataset, tar shards; array_record, what `ftjax data convert` writes; hf_disk, what
-    Hugging Face's save_to_disk writes), or text: a table with columns, CoNLL lines `word ... tag`, or SQuAD JSON."""
+    Hugging Face's save_to_disk writes), or text: a table with columns, CoNLL lines `word ... tag`, SQuAD JSON, or plain_text, a file
+    that is one long text."""
     path: str | None = None
     """Folder or archive of photos, `.npz` file, tensorflow-datasets `data_dir`, tar shards, folder of a saved data set; for text the file of the training rows,
     or a folder with `train.*` and perhaps `validation.*` and `test.*`. Tar shards and tables may be several files: `part-{000..012}.tar`, `part-*.jsonl`."""
@@ -110,6 +111,23 @@ class TextConfig:
     """Column with the label; several, separated by commas, for a multi-label table with a 0/1 column for each label."""
     label_separator: str | None = None
     """multi_label: what separates the labels in one column; None: a comma where there is one."""
+    prompt: str | None = None
+    """language_modeling, preference: column with what is asked."""
+    response: str | None = None
+    """language_modeling: column with the answer; preference: with the better answer."""
+    rejected: str | None = None
+    """preference: column with the worse answer."""
+    messages: str | None = None
+    """language_modeling, preference: column with a list of messages, `{"role", "content"}` or ShareGPT's `{"from", "value"}`."""
+    system: str | None = None
+    """language_modeling, preference: column with a system message."""
+    template: str | None = None
+    """language_modeling, preference: how turns become a text: "tokenizer" (its own chat template), "prompt_response", "alpaca", "chatml", or a Jinja file.
+    None: the tokenizer's own, and "prompt_response" where it has none."""
+    learn: Literal["response", "all"] = "response"
+    """language_modeling: learn what the assistant says, or every token. Plain text is learnt as a whole."""
+    packing: bool = True
+    """language_modeling: put several documents in a row of `max_length` tokens in training; none sees another, so the loss is the same."""
     format: Literal["auto", "csv", "tsv", "jsonl", "json", "parquet", "arrow"] = "auto"
     """auto: by the file's ending, and for texts by what is in it."""
     delimiter: str | None = None

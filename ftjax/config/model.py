@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,3 +32,38 @@ class ModelConfig:
     """Trace one block and repeat it: quicker to trace where there are many blocks, slower to run on CPUs; for models whose blocks are alike."""
     pool: Literal["pooler", "first", "mean"] | None = None
     """Text: what the head sees: BERT's pooler, the first token, or the mean over tokens; None: what the weights were made for."""
+
+
+AdapterKind = Literal["lora", "dora", "pissa", "ia3", "ssf", "oft"]
+"""Shapes of the displacement that are smaller than the weight; each is also a method."""
+
+
+ADAPTERS: tuple[AdapterKind, ...] = get_args(AdapterKind)
+"""Methods that are adapters."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """Which weights move in a smaller shape than their own, and in which (`docs/adapters.md`). Read by the methods that are adapters."""
+
+    kind: AdapterKind | None = None
+    """The shape; None: the method's."""
+    targets: tuple[str, ...] | None = None
+    """Roles ("attention.query", "mlp.up", "attention", "mlp", "all-linear", "conv", "embedding", "patch") or regular expressions for whole paths;
+    None: all-linear, and for ia3 keys, values and the second layers of the MLPs."""
+    rank: int = 8
+    """Of lora, dora and pissa."""
+    alpha: float = 16.0
+    """The displacement is multiplied by alpha / rank."""
+    scaling: Literal["standard", "rslora"] = "standard"
+    """alpha / rank, or alpha / sqrt(rank), which keeps the size of a step the same at every rank (Kalajdzievski 2023)."""
+    dropout: float = 0.0
+    """Of what enters a low-rank adapter; 0 leaves it out of the program."""
+    rank_pattern: tuple[tuple[str, int], ...] = ()
+    """Ranks of single targets, as (role or expression, rank); the first that matches wins."""
+    alpha_pattern: tuple[tuple[str, float], ...] = ()
+    """The same for alpha."""
+    block: int = 32
+    """Inputs that oft turns together."""
+    base: Literal["float32", "int8"] = "float32"
+    """How the frozen matrices of the blocks are held: 8 bits take a quarter of the memory, and theta0 is then the rounded weight."""

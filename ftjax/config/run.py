@@ -12,7 +12,16 @@ from ftjax.config.units import Duration
 class TaskConfig:
     """What is predicted, and the loss."""
 
-    name: Literal["classification", "multi_label", "regression", "token_classification", "question_answering", "sentence_embedding"] = "classification"
+    name: Literal[
+        "classification",
+        "multi_label",
+        "regression",
+        "token_classification",
+        "question_answering",
+        "sentence_embedding",
+        "language_modeling",
+        "preference",
+    ] = "classification"
     label_smoothing: float | None = None
     imbalance: Literal["none", "balanced", "sqrt", "focal", "logit_adjust", "oversample"] = "none"
     """Rare classes: losses weighted by 1 / frequency or its root, focal loss (Lin et al. 2017), logits shifted by the log frequency (Menon et al. 2021), or
@@ -24,6 +33,14 @@ class TaskConfig:
     """sentence_embedding: cosines are divided by this in the contrastive loss."""
     max_answer_length: int = 30
     """question_answering: tokens of the longest answer."""
+    beta: float = 0.1
+    """preference: how strongly the model is held to what it was (DPO's beta); smaller lets it go further."""
+    length_normalised: bool = False
+    """preference: compare mean log-probabilities of answers instead of sums."""
+    z_loss: float | None = None
+    """language_modeling: adds this times log(Z)^2, which keeps the logits' normaliser near 1 (PaLM's 1e-4). None: off."""
+    loss_chunk: int = 2048
+    """language_modeling, preference: tokens whose logits over the vocabulary are held at once; fewer take less memory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,10 @@ from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Pro
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.labelled import labelled_images, labelled_texts
+from ftjax.data.language.collect import collect_language, labelled_language
+from ftjax.data.language.encoding import Encoder
+from ftjax.data.language.ends import open_template, read_ends
+from ftjax.data.language.preprocessing import LanguagePreprocessing
 from ftjax.data.load import batch_at, batches_of_every_shape, eval_batches, steps_per_epoch, train_batches
 from ftjax.data.predict import read_images
 from ftjax.data.sample import draw_by_class
@@ -39,10 +43,12 @@ __all__ = [
     "Brightness",
     "Contrast",
     "Dataset",
+    "Encoder",
     "HorizontalFlip",
     "Hue",
     "ImageFormat",
     "InMemory",
+    "LanguagePreprocessing",
     "Mixing",
     "Normalize",
     "Preprocessing",
@@ -58,15 +64,19 @@ __all__ = [
     "batches_of_every_shape",
     "check_vocabulary",
     "collect",
+    "collect_language",
     "collect_text",
     "draw_by_class",
     "eval_batches",
     "image_split",
     "mixing",
     "labelled_images",
+    "labelled_language",
     "labelled_texts",
+    "open_template",
     "open_tokenizer",
     "paced",
+    "read_ends",
     "read_held_out",
     "read_images",
     "read_texts",

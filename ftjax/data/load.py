@@ -22,7 +22,7 @@ from ftjax.errors import DataError
 _WORD = 2**64 - 1
 PADDING_ID = -1
 _NO_TOKEN = {"token_label": -100, "word": -1}
-_OF_TOKENS = ("tokens", "mask", "segments", "pair_tokens", "pair_mask", "pair_segments", *_NO_TOKEN)
+_OF_TOKENS = tuple(f"{side}{name}" for side in ("", "pair_") for name in ("tokens", "mask", "segments", "document", "learn")) + tuple(_NO_TOKEN)
 """Fields `[batch length]`."""
 
 

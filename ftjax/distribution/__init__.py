@@ -3,6 +3,7 @@
 from ftjax.distribution.mesh import AXES, make_mesh
 from ftjax.distribution.processes import start_if_cluster
 from ftjax.distribution.sharding import (
+    Rule,
     batch_devices,
     batch_sharding,
     check_batch_size,

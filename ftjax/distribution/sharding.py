@@ -21,6 +21,9 @@ from ftjax.trees import Tree
 TensorSpec = tuple[str | None, ...]
 """Per dimension of a parameter: `"tensor"` or None."""
 
+Rule = Callable[[str, tuple[int, ...]], TensorSpec]
+"""`(path, shape) -> axis per dimension` of a model's parameters."""
+
 BATCH_AXES = ("data", "fsdp")
 """Both hold different examples."""
 
@@ -63,9 +66,7 @@ def parameter_sharding(mesh: Mesh, path: str, shape: tuple[int, ...], tensor_spe
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def state_shardings(
-    mesh: Mesh, state: Tree, params: Tree, partition_spec: Callable[[str, tuple[int, ...]], TensorSpec], *, minimum_size: int = MINIMUM_SIZE
-) -> Tree:
+def state_shardings(mesh: Mesh, state: Tree, params: Tree, partition_spec: Rule, *, minimum_size: int = MINIMUM_SIZE) -> Tree:
     """Where every leaf of a training state lies.
 
     A leaf whose path ends in the path of a parameter of the same shape (`opt_state/0/mu/head/kernel`) lies as that parameter does; the rest is on every device.

@@ -23,7 +23,8 @@ from ftjax.trees import Tree
 
 Options = Mapping[str, Option]
 Inputs = Any
-"""Images, float `[batch height width 3]`, or for text `{"tokens": int [batch length], "mask": bool [batch length], "segments": int [batch length]}`."""
+"""Images, float `[batch height width 3]`, or for text `{"tokens": int [batch length], "mask": bool [batch length], "segments": int [batch length]}`;
+decoders also read `{"tokens", "document"}`, where `document` is 0 for padding and counts the texts packed into a row from 1."""
 PartitionSpec = tuple[str | None, ...]
 
 
@@ -64,6 +65,7 @@ class Family:
       alike: whether all blocks have the same parameters and are computed alike, so that `scan` can repeat one of them.
       for_output: options of a model with the same body and another output or pool.
       longest: tokens of the longest text that a model can read; None for images.
+      head_params: what of a model's parameters the head reads; where it is tied to the embedding these are not `head/...`.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Family:
     alike: bool = False
     for_output: Callable[[Options, str, str | None], Options] = lambda options, output, pool: options
     longest: Callable[[ModelSpec], int | None] = lambda spec: None
+    head_params: Callable[[ModelSpec, Tree], Tree] = lambda spec, params: params["head"]
 
     def resolve(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with every option present (variants only where they differ from their default), checked.
@@ -148,26 +151,49 @@ class Model:
         Raises:
           ConfigError: something random without a key.
         """
+        return self._run(params, extra, inputs, key, train, head=True)
+
+    def body(self, params: Tree, extra: Tree, inputs: Inputs, *, key: Array | None = None, train: bool = False) -> tuple[Float[Array, "batch ... width"], Tree]:
+        """`apply` without the head: what the head sees, and the batch statistics; `head(params, ...)` makes logits of it, a piece at a time where these are
+        many.
+
+        Raises:
+          ConfigError: something random without a key.
+        """
+        return self._run(params, extra, inputs, key, train, head=False)
+
+    def _run(self, params: Tree, extra: Tree, inputs: Inputs, key: Array | None, train: bool, head: bool) -> tuple[Array, Tree]:
         updates = train and self.compute.batch_statistics == "updated" and bool(extra)
         if train and self.compute.is_random and key is None:
             raise ConfigError("model.dropout, model.drop_path and augment.neftune need a random key when training")
         run = functools.partial(
-            self._module.apply, {"params": params, **extra}, _as_params(inputs, params), train=train, rngs={"dropout": key} if key is not None else None
+            self._module.apply,
+            {"params": params, **extra},
+            _as_params(inputs, params),
+            train=train,
+            head=head,
+            rngs={"dropout": key} if key is not None else None,
         )
         if not updates:
             return cast(Array, run()), extra
-        logits, new = run(mutable=["batch_stats"])
-        return logits, dict(new)
+        answer, new = run(mutable=["batch_stats"])
+        return answer, dict(new)
 
     def features(self, params: Tree, extra: Tree, inputs: Inputs) -> Float[Array, "batch ... width"]:
         """What the head sees, as in evaluation."""
         return cast(Array, self._module.apply({"params": params, **extra}, _as_params(inputs, params), head=False))
 
+    def continued(self, params: Tree, inputs: Inputs, cache: Tree) -> tuple[Float[Array, "batch length width"], Tree]:
+        """Features of a decoder's tokens from place `inputs["start"]` on, and the cache with their keys and values (`decoder.empty_cache`), in evaluation."""
+        features, new = self._module.apply({"params": params, "cache": cache}, inputs, head=False, mutable=["cache"])
+        return cast(Array, features), new["cache"]
+
     def head(self, params: Tree, features: Float[Array, "batch ... width"]) -> Float[Array, "batch ... classes"]:
         """Logits of what `features` gives: `head(params, features(params, extra, inputs))` is `apply` in evaluation."""
         if self._head is None:
             return features
-        return cast(Array, self._head.apply({"params": params["head"]}, _as_params(features, params["head"])))
+        read = self.family.head_params(self.spec, params)
+        return cast(Array, self._head.apply({"params": read}, _as_params(features, read)))
 
     def group_of(self, path: str) -> str:
         """The group that the parameter (or statistic) at `path` belongs to.

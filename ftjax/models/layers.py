@@ -87,6 +87,17 @@ def lookup(indices: Int[Array, "*batch"], table: Weight) -> Float[Array, "*batch
     return jnp.take(jnp.asarray(table, jnp.promote_types(jnp.float32, table.dtype)), indices, axis=0, mode="clip")
 
 
+def unembed(x: Float[Array, "... width"], table: Weight, precision: Precision = "float32") -> Float[Array, "... rows"]:
+    """x table^T: how much each row of `table` [rows width] is meant, for heads that are tied to the embedding.
+
+    A leaf may have an `unembed(x, product)` of its own; one that has none is merged for it, which costs a table in memory.
+    """
+    if hasattr(table, "unembed"):
+        return table.unembed(x, functools.partial(unembed, precision=precision))
+    table = table.merged() if hasattr(table, "merged") else table
+    return matmul(x, table.T, precision)
+
+
 def patches(x: Float[Array, "batch height width n"], size: tuple[int, int]) -> Float[Array, "batch rows columns patch"]:
     """Non-overlapping patches, each flattened in the order of a kernel's axes (row, column, channel)."""
     batch, height, width, channels = x.shape
@@ -108,6 +119,11 @@ def layer_norm(
         return layer_norm_by_hand(x, scale, jnp.zeros_like(scale) if bias is None else bias, epsilon)
     y = normalise(x, epsilon)[0] * last_axis(scale, x)
     return y if bias is None else add_bias(y, bias)
+
+
+def rms_norm(x: Float[Array, "... width"], scale: Float[Array, " width"], epsilon: float) -> Float[Array, "... width"]:
+    """x / sqrt(mean(x^2) + epsilon) * scale over the last axis (Zhang and Sennrich 2019), never in less than float32."""
+    return x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + epsilon) * last_axis(scale, x)
 
 
 def gelu(x: Array, precision: Precision = "float32") -> Array:
@@ -149,6 +165,24 @@ def attention(
     einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
     scores = masked(einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key), mask)
     return einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, axis=-1), value)
+
+
+def capped_attention(
+    query: Float[Array, "batch length heads width"],
+    key: Float[Array, "batch source heads width"],
+    value: Float[Array, "batch source heads width"],
+    cap: float,
+    mask: Bool[Array, "batch 1 #length source"] | None = None,
+) -> Float[Array, "batch length heads width"]:
+    """softmax(cap tanh(q k^T / sqrt(width) / cap)) v (Gemma 2, 2024): no score is beyond `cap`. Always in float32, for tanh would be the coarse part."""
+    einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+    scores = soft_cap(einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key), cap)
+    return einsum("bhqk,bkhd->bqhd", jax.nn.softmax(masked(scores, mask), axis=-1), value)
+
+
+def soft_cap(x: Array, cap: float) -> Array:
+    """cap tanh(x / cap); 0: x as it is."""
+    return cap * jnp.tanh(x / cap) if cap else x
 
 
 def _same_type(x: Array, w: Array) -> tuple[Array, Array]:

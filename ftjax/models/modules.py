@@ -91,6 +91,18 @@ class LayerNorm(nn.Module):
         return layers.layer_norm(x, scale, bias, self.epsilon, self.compute.precision)
 
 
+class RmsNorm(nn.Module):
+    """RMS norm with a scale; with `offset` 1, as Gemma has it, the scale is kept as its distance from 1."""
+
+    epsilon: float
+    offset: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.constant(1 - self.offset), (x.shape[-1],))
+        return layers.rms_norm(x, scale + self.offset if self.offset else scale, self.epsilon)
+
+
 class LayerScale(nn.Module):
     """x scale, a learned factor for each channel of a residual branch (Touvron et al. 2021, CaiT), which starts at `initial`."""
 

@@ -38,6 +38,8 @@ class Head(nn.Module):
     """Of the dense layer."""
     epsilon: float | None = None
     """Of a norm without bias after the activation; None: no norm."""
+    linear_bias: bool = True
+    """Of the linear layer."""
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
@@ -47,7 +49,7 @@ class Head(nn.Module):
             x = layers.ACTIVATIONS[self.activation](x, self.compute.precision)
         if self.epsilon is not None:
             x = LayerNorm(self.epsilon, self.compute, use_bias=False, name="norm")(x)
-        return affine(self, Drop(self.compute.dropout)(x, train), self.classes, self.compute)
+        return affine(self, Drop(self.compute.dropout)(x, train), self.classes, self.compute, use_bias=self.linear_bias)
 
 
 class Pooler(nn.Module):

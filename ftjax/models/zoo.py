@@ -6,13 +6,13 @@ import dataclasses
 from typing import Any, Literal
 
 from ftjax.errors import ConfigError, did_you_mean
-from ftjax.models import convnext, encoder, mobilenet_v2, modernbert, resnet, vit
+from ftjax.models import convnext, decoder, encoder, mobilenet_v2, modernbert, resnet, vit
 from ftjax.models.family import Family, Model, Options
 from ftjax.models.layers import Precision
 from ftjax.models.spec import Compute, InputSpec, ModelSpec
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (vit.FAMILY, resnet.FAMILY, mobilenet_v2.FAMILY, convnext.FAMILY, encoder.FAMILY, modernbert.FAMILY)
+    family.name: family for family in (vit.FAMILY, resnet.FAMILY, mobilenet_v2.FAMILY, convnext.FAMILY, encoder.FAMILY, modernbert.FAMILY, decoder.FAMILY)
 }
 """Every family by its name. To add one, write its file after the pattern of `vit.py` and name it here."""
 
@@ -93,7 +93,7 @@ def for_output(family: str, options: Options, output: str, pool: str | None = No
     Args:
       family: as in `ModelSpec.family`.
       options: what the pretrained file was made for, complete.
-      output: "sequence", "tokens" or "embedding".
+      output: "sequence", "tokens", "embedding" or "language".
       pool: what the head sees, as `model.pool` has it; None: what the file was made for.
 
     Raises:

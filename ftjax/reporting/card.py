@@ -25,6 +25,8 @@ PIPELINES = {
     "token_classification": "token-classification",
     "question_answering": "question-answering",
     "sentence_embedding": "sentence-similarity",
+    "language_modeling": "text-generation",
+    "preference": "text-generation",
 }
 """What the hub calls our tasks of text; it has no name for regression of its own."""
 
@@ -35,6 +37,8 @@ USES = {
     "token_classification": "Marking the entities of {data} in sentences like its own.",
     "question_answering": "Finding the answer to a question in a text, for questions and texts like those of {data}.",
     "sentence_embedding": "Comparing {what} like those of {data} by their embeddings.",
+    "language_modeling": "Writing {what} like those of {data}.",
+    "preference": "Answering as the preferred {what} of {data} do.",
 }
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 MOST_CLASSES = 60

@@ -98,11 +98,31 @@ def tokens(run: Run) -> dict[str, Any]:
         "columns": _columns(run.data),
         "unused": [readable(name) for name in listing(run.data.get("unused_columns"))],
         "tokens": _splits(run.data, found),
+        "ledger": _ledger(run.data),
         "figure": figure,
         "legend": [(split, colour) for split, colour in figures.SPLITS.items() if counts.get(split)],
         "caption": f"{caption} Red: where longer texts are cut.".strip() if 'class="cut"' in figure else caption,
         "facts": [(label, value) for label, value in facts if value],
     }
+
+
+_LEDGER = {
+    "rows": "Rows",
+    "documents": "Documents",
+    "sequences": "Sequences",
+    "tokens": "Tokens",
+    "supervised_tokens": "Learnt tokens",
+    "truncated": "Cut documents",
+    "supervised_tokens_lost": "Learnt tokens lost",
+    "dropped": "Rows left out",
+}
+
+
+def _ledger(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model that writes learns from; empty for other tasks."""
+    found = mapping(data.get("ledger"))
+    rows = [(str(split), [wording.count(mapping(line).get(key)) for key in _LEDGER]) for split, line in found.items()]
+    return {"titles": list(_LEDGER.values()), "rows": rows} if rows else {}
 
 
 def _columns(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:

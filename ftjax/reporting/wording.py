@@ -48,6 +48,8 @@ TASKS = {
     "token_classification": "Token classification",
     "question_answering": "Question answering",
     "sentence_embedding": "Sentence embedding",
+    "language_modeling": "Language modelling",
+    "preference": "Preference (DPO)",
 }
 PROPER = ("AUROC", "Matthews", "Pearson", "Spearman")
 """First words of titles that keep their capital inside a sentence."""
@@ -76,6 +78,12 @@ METHODS = {
     "ball": "Kept in a ball (MARS-SP)",
     "spd": "Selective projection decay (SPD)",
     "mixout": "Mixout",
+    "lora": "Low-rank adapters (LoRA)",
+    "dora": "Low-rank adapters with magnitudes (DoRA)",
+    "pissa": "Low-rank adapters from principal directions (PiSSA)",
+    "ia3": "Gains on activations (IA3)",
+    "ssf": "Gains and shifts (SSF)",
+    "oft": "Block rotations (OFT)",
     "scratch": "From scratch",
 }
 CANDIDATES = {

@@ -14,7 +14,9 @@ from ftjax.config import Config, TaskConfig
 from ftjax.errors import ConfigError, DataError, did_you_mean
 from ftjax.tasks.classification import Classification
 from ftjax.tasks.imbalance import WEIGHTED, class_weights, log_prior
+from ftjax.tasks.language_modeling import LanguageModeling
 from ftjax.tasks.multi_label import MultiLabel, label_weights, log_odds
+from ftjax.tasks.preference import Preference
 from ftjax.tasks.question_answering import QuestionAnswering, answered
 from ftjax.tasks.regression import Regression, standardised
 from ftjax.tasks.sentence_embedding import SentenceEmbedding
@@ -23,7 +25,7 @@ from ftjax.tasks.token_classification import TokenClassification, count_tags
 if TYPE_CHECKING:
     from ftjax.data import Split
 
-Task = Classification | MultiLabel | Regression | TokenClassification | QuestionAnswering | SentenceEmbedding
+Task = Classification | MultiLabel | Regression | TokenClassification | QuestionAnswering | SentenceEmbedding | LanguageModeling | Preference
 
 TASKS: dict[str, type] = {
     "classification": Classification,
@@ -32,7 +34,12 @@ TASKS: dict[str, type] = {
     "token_classification": TokenClassification,
     "question_answering": QuestionAnswering,
     "sentence_embedding": SentenceEmbedding,
+    "language_modeling": LanguageModeling,
+    "preference": Preference,
 }
+
+LANGUAGE = ("language_modeling", "preference")
+"""Tasks of models that write."""
 
 _IN_THE_LOSS = ("none", "balanced", "sqrt", "focal", "logit_adjust")
 IMBALANCE = {
@@ -60,7 +67,7 @@ def check_task(config: Config) -> None:
         raise ConfigError(f"task.imbalance={task.imbalance}: {task.name} has no such remedy; allowed: {', '.join(map(repr, remedies))}")
     if task.name != "classification":
         for key, value in (("label_smoothing", task.label_smoothing), ("r_drop", task.r_drop)):
-            if value:
+            if value and (task.name, key) != ("preference", "label_smoothing"):
                 raise ConfigError(f"task.{key}={value:g}: {task.name} does not have it, only classification does; leave it open")
     if task.r_drop and config.model.dropout == 0 and config.model.drop_path == 0:
         raise ConfigError(
@@ -69,6 +76,8 @@ def check_task(config: Config) -> None:
     for key, alpha in (("mixup", config.augment.mixup), ("cutmix", config.augment.cutmix)):
         if alpha:
             _check_mixing(f"augment.{key}={alpha:g}", task, train.batch_size)
+    if task.name in LANGUAGE and config.model.head == "new":
+        raise ConfigError(f"model.head='new': {task.name} needs the pretrained head, which knows the vocabulary; leave it open")
     if task.name == "sentence_embedding":
         _check_contrast(train.microbatches, train.batch_size)
     if task.imbalance == "oversample" and config.data.sampling != "natural":
@@ -130,6 +139,10 @@ def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray |
         return _token_classification(config, tuple(classes), split)
     if config.name == "question_answering":
         return QuestionAnswering(max_answer_length=config.max_answer_length, unanswerable=split is not None and _unanswerable(split))
+    if config.name == "language_modeling":
+        return LanguageModeling(chunk=config.loss_chunk, z_loss=config.z_loss is not None)
+    if config.name == "preference":
+        return Preference(chunk=config.loss_chunk, length_normalised=config.length_normalised, beta=config.beta)
     return SentenceEmbedding()
 
 

@@ -78,6 +78,8 @@ def choose(plan: Plan, state: TrainState, best: Weights, statistics: Tree, kept:
     Batch statistics of candidates are made as their parameters are: interpolated (they differ only where `model.batch_statistics` is "updated") or averaged
     over a soup; EMA and SWA take those of the last step. They are not measured again for the new weights, which costs batch-norm models some accuracy.
 
+    Adapters are merged first: all candidates, and what is chosen, are plain arrays. An average (ema, swa) is merged of averaged factors.
+
     Args:
       plan: the run.
       state: after the last step; knows theta0 and the averages.
@@ -86,10 +88,12 @@ def choose(plan: Plan, state: TrainState, best: Weights, statistics: Tree, kept:
       kept: weights kept for a soup, each with its validation metric in `info["metrics"]`.
     """
     contest = _Contest(plan, state, best, statistics)
+    best, kept = contest.weights, [dataclasses.replace(found, tree=found.tree | {"params": plan.plain(found.tree["params"])}) for found in kept]
     curve = _curve(contest, best)
     for name in plan.config.after.candidates:
         if name in ("ema", "swa"):
-            contest.compete(name, _average(state, name))
+            average = _average(state, name)
+            contest.compete(name, {"params": plan.plain(average["params"]), "batch_stats": average["batch_stats"]})
         elif name == "lines" and contest.anchored:
             for scale in contest.alphas:
                 contest.compete(f"lines({scale:g})", contest.lines(best, scale))
@@ -108,14 +112,15 @@ class _Contest:
         self.plan = plan
         self.metric = plan.metric
         self.anchored = _pretrained(plan)
-        self.start: Weights = {"params": state.theta0, "batch_stats": statistics}
+        # Distances and lines are of the arrays that adapters stand for: half of both factors is a quarter of their product.
+        self.start: Weights = {"params": plan.plain(state.theta0), "batch_stats": statistics}
         self.alphas = [alpha for alpha in dict.fromkeys(plan.config.after.alphas) if alpha != 1]
         shares, group_of, anchored = after.depth_shares(plan.model.groups), plan.model.group_of, self.anchored
         self._wise_ft = _on_weights(lambda start, now, alpha: after.wise_ft(start, now, alpha, anchored))
         self._lines = _on_weights(lambda start, now, scale: after.lines(start, now, scale, lambda path: shares[group_of(path)], anchored))
         self._distance = jax.jit(lambda start, now: after.distance(start, now, anchored))
-        self.weights = best
-        self.leader = self.measure(BEST, best)
+        self.weights: Weights = {"params": plan.plain(best["params"]), "batch_stats": best["batch_stats"]}
+        self.leader = self.measure(BEST, self.weights)
         self.candidates = [self.leader]
 
     def compete(self, name: str, weights: Weights, steps: tuple[int, ...] = ()) -> Candidate:

@@ -23,14 +23,12 @@ Restoring believes nothing it has not checked: newest first, the record must mat
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import logging
 import math
 import re
 import shutil
-import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +38,21 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1
 
 from ftjax.errors import CheckpointError
-from ftjax.training.checkpoint_record import DamagedError, bytes_of, check_fits, checksum, compare, is_full, make_record, named_arrays, parts, reason
+from ftjax.training.checkpoint_noise import quiet_orbax, raised_anyway
+from ftjax.training.checkpoint_record import (
+    DamagedError,
+    bytes_of,
+    check_base,
+    check_fits,
+    checksum,
+    compare,
+    is_full,
+    make_record,
+    named_arrays,
+    parts,
+    reason,
+    without_base,
+)
 
 ocp: Any = v1
 """Orbax's annotations know neither flat dicts of arrays nor plain paths."""
@@ -70,18 +82,21 @@ class Checkpoints:
     Args:
       directory: the folder `checkpoints/` of a run; made by the first save.
       keep: how many good steps stay in `last`; `best` keeps one, `soup` those that each save names.
+      base: fingerprints, by path, of parameters that are not saved because they never change and can be had elsewhere (the pretrained weights under
+        adapters). What is restored has the arrays of the tree that was given in their places, and is refused where the fingerprints have changed.
     """
 
-    def __init__(self, directory: Path | str, *, keep: int = 1):
+    def __init__(self, directory: Path | str, *, keep: int = 1, base: Mapping[str, str] | None = None):
         if keep < 1:
             raise CheckpointError(f"keep={keep}: at least one checkpoint has to be kept")
         root = Path(directory).absolute()
-        self._last = _Series(root / "last", keep, abandons_future=False)
-        self._best = _Series(root / "best", 1, abandons_future=True)
-        self._soup = _Series(root / "soup", 1, abandons_future=True)
+        self._base = dict(base or {})
+        self._last = _Series(root / "last", keep, self._base, abandons_future=False)
+        self._best = _Series(root / "best", 1, self._base, abandons_future=True)
+        self._soup = _Series(root / "soup", 1, self._base, abandons_future=True)
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: concurrent.futures.Future[None] | None = None
-        logging.getLogger("absl").addFilter(_raised_anyway)
+        logging.getLogger("absl").addFilter(raised_anyway)
 
     @property
     def last_step(self) -> int | None:
@@ -169,8 +184,8 @@ class Checkpoints:
         _barrier("checkpoint:previous")
         if step in series.settled:
             return
-        arrays = named_arrays(tree)
-        record = make_record(step, arrays, info)
+        arrays = without_base(named_arrays(tree), self._base)
+        record = make_record(step, arrays, info) | ({"base": self._base} if self._base else {})
         series.make_room(step)
         try:
             response = _begin(series.folder / str(step), arrays, record)
@@ -182,8 +197,9 @@ class Checkpoints:
 class _Series:
     """One folder of steps: `last`, `best` or `soup`."""
 
-    def __init__(self, folder: Path, keep: int, *, abandons_future: bool):
+    def __init__(self, folder: Path, keep: int, base: Mapping[str, str], *, abandons_future: bool):
         self.folder = folder
+        self.base = base
         self.keep = keep
         self.abandons_future = abandons_future
         self.settled: set[int] = set()
@@ -277,10 +293,12 @@ class _Series:
             if only not in (None, step):
                 continue
             like = abstract(step) if callable(abstract) else abstract
-            wanted = named_arrays(like)
+            whole = named_arrays(like)
+            wanted = without_base(whole, self.base)
             try:
-                with _quiet_orbax():
+                with quiet_orbax():
                     record = _read_record(path, step)
+                    check_base(path, record.get("base", {}), self.base)
                     check_fits(path, record["arrays"], wanted)
                     arrays = _load(path, record, wanted)
             except DamagedError as error:
@@ -288,7 +306,7 @@ class _Series:
                 self._damaged.add(path)
                 continue
             self.settled.add(step)
-            tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+            tree = jax.tree.unflatten(jax.tree.structure(like), [arrays.get(name, leaf) for name, leaf in whole.items()])
             return Restored(step, tree, record["info"], tuple(skipped))
         if skipped:
             hint = "; remove the folder to start again from the pretrained weights" if only is None else ""
@@ -344,27 +362,6 @@ def _read_back(path: Path, record: Mapping[str, Any]) -> None:
     with context:
         for names in parts(record, _READ_BACK_BYTES):
             compare(ocp.load(path, dict.fromkeys(names, np.ndarray)), record)
-
-
-def _raised_anyway(record: logging.LogRecord) -> bool:
-    """Drop the traceback that Orbax logs from its thread for a failed write: `wait` raises the same failure in a line."""
-    return "_SignalingThread.run()" not in record.getMessage()
-
-
-@contextlib.contextmanager
-def _quiet_orbax() -> Iterator[None]:
-    """Orbax tells of a damaged file in pages of log and abandoned coroutines; `Restored.skipped` says it in a line."""
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def _replace(source: Path, target: Path) -> None:

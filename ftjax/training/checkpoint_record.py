@@ -98,6 +98,22 @@ def check_fits(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any])
         )
 
 
+def without_base(arrays: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, Any]:
+    """The arrays of a tree but those that are had elsewhere: parameters, at `still/<path>` of a state and `params/<path>` of weights."""
+    return {name: leaf for name, leaf in arrays.items() if name.partition("/")[0] not in ("still", "params") or name.partition("/")[2] not in base}
+
+
+def check_base(path: Path, stored: Mapping[str, str], base: Mapping[str, str]) -> None:
+    """Refuse a checkpoint that was saved beside other weights than those that are here.
+
+    Raises:
+      CheckpointError: names the parameters that differ.
+    """
+    changed = sorted(name for name in stored.keys() | base.keys() if stored.get(name) != base.get(name))
+    if changed:
+        raise CheckpointError(f"{path} was saved beside other pretrained weights, which it does not hold: {listed(changed)}; restore the file they came from")
+
+
 def compare(arrays: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Raise DamagedError naming the arrays whose contents are not those that were saved."""
     wrong = [name for name, array in arrays.items() if fingerprint(array) != record["arrays"][name]["fingerprint"]]

@@ -19,6 +19,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from ftjax import trees
 from ftjax.config import AfterConfig
 from ftjax.data import Batch as HostBatch
 from ftjax.errors import DataError, TrainingFailed
@@ -151,7 +152,7 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest good checkpoint, if there is one."""
-        restored = self.store.restore(lambda step: self.plan.stage_at(step).abstract)
+        restored = self.store.restore(lambda step: self.layout(step))
         if restored is None:
             return
         self.state, self.step, self.saved_step = restored.tree, restored.step, restored.step
@@ -163,6 +164,14 @@ class _Run:
         for skipped in restored.skipped:
             self.warn(f"checkpoint skipped: {skipped}")
         self.view.message(f"resumed from step {self.step}")
+
+    def layout(self, step: int) -> TrainState:
+        """What a checkpoint of a step holds; what it leaves out, the pretrained weights under adapters, is here already."""
+        abstract = self.plan.stage_at(step).abstract
+        if not self.plan.bound:
+            return abstract
+        here = trees.flatten(self.state.still)
+        return abstract._replace(still=trees.map_with_path(lambda path, leaf: here.get(path, leaf), abstract.still))
 
     @property
     def over(self) -> bool:
@@ -262,7 +271,7 @@ class _Run:
         values |= {"learning_rate": self.plan.learning_rate(self.step - 1), "skipped": float(len(self.window) - len(good))}
         self.window = []
         log.write(self.step, "train", values)
-        travel = self.plan.by_depth(jax.device_get(self.plan.travel(self.state.moved, self.state.extra["anchor"], previous)))
+        travel = self.plan.by_depth(jax.device_get(self.plan.travel(self.state, previous)))
         log.write(self.step, "travel", {f"{kind}/{group}": float(value) for group, kinds in travel.items() for kind, value in kinds.items()})
         rate = self.step / max(self.clock.training, 1e-9)
         shown = {"examples_per_second": rate * self.plan.batch_size, "input_wait": self.input_wait(), "eta": (self.plan.steps - self.step) / rate}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ftjax import coefficients, data, distribution, durations, models, weights
+from ftjax import adapters, coefficients, data, distribution, durations, models, trees, weights
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
@@ -25,12 +25,14 @@ from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Measures, Metric, Records
 from ftjax.tasks import Task
 from ftjax.training.feature_cache import FeatureCache
+from ftjax.training.fingerprint import fingerprint
 from ftjax.training.forgetting import Meter
 from ftjax.training.inspection import Body
 from ftjax.training.select import Selection
 from ftjax.training.stage import Feed, Preprocessing, Stage, compile_all, compiler, on_features
 from ftjax.training.state import TrainState
 from ftjax.training.step import Batch, Metrics, gradient_norms
+from ftjax.training.writing import token_outputs
 from ftjax.trees import Tree
 
 
@@ -66,6 +68,8 @@ class Plan:
     clock: durations.Clock
     every: Every
     warnings: tuple[str, ...]
+    bound: tuple[adapters.Bound, ...] = ()
+    """The weights that are adapters or quantised."""
     meter: Meter | None = None
     """Follows what the model forgets; None: not asked for."""
     store: FeatureCache = dataclasses.field(default_factory=lambda: FeatureCache(None))
@@ -240,10 +244,51 @@ class Plan:
         """`evaluation.batch_size`, rounded up to a multiple of the devices that share a batch."""
         return distribution.whole_batches(self.mesh, self.config.evaluation.batch_size)
 
+    def travel(self, state: TrainState, previous: Tree) -> dict[str, dict[str, jax.Array]]:
+        """`{group: {"travel", "update", "cosine"}}` of what has trained so far.
+
+        An adapted weight travels as the array that it stands for, |w' - w| / |w|, worked out one weight after the other: a product of its rank for each.
+
+        Args:
+          state: now.
+          previous: what trained in the last step, before it; holes did not.
+        """
+        if not self.bound:
+            return self._travel(state.moved, state.extra["anchor"], previous)
+        before = jax.tree.map(lambda now, then: now if then is None else then, state.params, previous, is_leaf=lambda leaf: leaf is None)
+        return self._travel_of_leaves(state.params, state.extra["anchor"], before)
+
     @functools.cached_property
-    def travel(self) -> Any:
-        """`travel(moved, anchor, previous) -> {group: {"travel", "update", "cosine"}}`, compiled."""
+    def _travel(self) -> Any:
         return jax.jit(lambda live, anchor, previous: coefficients.travel(live, anchor, previous, self.model.group_of))
+
+    @functools.cached_property
+    def _travel_of_leaves(self) -> Any:
+        def travel(params: Tree, anchor: Tree, previous: Tree) -> dict[str, dict[str, jax.Array]]:
+            start = jax.tree.map(lambda now, then: now if then is None else then, params, anchor, is_leaf=lambda leaf: leaf is None)
+            trained, whole = trees.flatten(anchor), [trees.flatten(adapters.merge(tree)) for tree in (params, start, previous)]
+            moved = [path for path in whole[0] if path in trained or any(f"{path}/{name}" in trained for name in adapters.TRAINED)]
+            now, first, before = ({path: flat[path] for path in moved} for flat in whole)
+            return coefficients.travel(now, first, before, self.model.group_of)
+
+        return jax.jit(travel)
+
+    def plain(self, params: Tree) -> Tree:
+        """The parameters with every adapter merged; as they are where there is none."""
+        return self._merged(params) if adapters.has_leaves(params) else params
+
+    @functools.cached_property
+    def _merged(self) -> Any:
+        return jax.jit(adapters.merge)
+
+    def base(self, state: TrainState) -> dict[str, str]:
+        """What no checkpoint of an adapted run holds, since the pretrained file has it: paths of weights that never train, with their fingerprints."""
+        return {path: fingerprint(leaf) for path, leaf in trees.flatten(state.still).items() if path in self.base_paths}
+
+    @functools.cached_property
+    def base_paths(self) -> frozenset[str]:
+        """Paths of the pretrained arrays of an adapted run that never train; empty where nothing is adapted."""
+        return frozenset(row.path for row in self.table.rows if not (row.live or row.new)) if self.bound else frozenset()
 
     def by_depth(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values by group, from the stem to the head; a dict that went through `jit` comes back sorted by name."""
@@ -290,6 +335,8 @@ def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, ext
     Of several views the logits are averaged. Their softmax is that of the averaged log-probabilities, which differ by a constant for each example; unlike those
     the mean is still a logit, to be calibrated and shifted like any other.
     """
+    if isinstance(preprocessing, data.LanguagePreprocessing):
+        return token_outputs(model, preprocessing, params, extra, batch)
     outputs = model.apply(params, extra, preprocessing.test_inputs(batch), train=False)[0]
     count = preprocessing.views_of_one
     return outputs if count == 1 else outputs.reshape(-1, count, *outputs.shape[1:]).mean(axis=1)

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ftjax import coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
+from ftjax import adapters, coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
 from ftjax.coefficients.after import check_after
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
-from ftjax.tasks import Classification, Task, check_labels, check_task, make_task
+from ftjax.tasks import LANGUAGE, Classification, Preference, Task, check_labels, check_task, make_task
 from ftjax.training import inspection
 from ftjax.training.dynamics import check_dynamics
 from ftjax.training.feature_cache import FeatureCache
@@ -31,7 +31,11 @@ from ftjax.training.select import Selection, select
 from ftjax.training.stage import Preprocessing, stages
 from ftjax.training.state import TrainState, create_state
 from ftjax.training.step import StepParts
+from ftjax.training.writing import with_reference
 from ftjax.trees import Tree
+
+_ADAPTERS = 2**31 - 2
+"""What the start of adapters folds into the seed's key."""
 
 
 def prepare_config(config: Config, *, coefficients: Mapping[str, Any] | None = None) -> tuple[Plan, TrainState]:
@@ -82,7 +86,7 @@ def prepare(
     keeps_head = _keeps_head(config, selection, dataset)
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
-    spec = selection.spec(task.outputs or selection.options["width"])
+    spec = selection.spec(task.outputs or selection.own_outputs)
     resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
@@ -92,7 +96,9 @@ def prepare(
     dataset = _paced(config, dataset, clock)
     load, params, extra = _load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
-    table = _table(config, model, params, load, clock, values)
+    params, bound = _bind(config, params)
+    rule = adapters.partition_spec(bound, model.partition_spec)
+    table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
     found = coefficients.phases(table, config.coefficient.phases)
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
@@ -100,7 +106,10 @@ def prepare(
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
     followed = len(dataset.splits["train"]) if config.train.cartography else 0
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
-    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, model.partition_spec))
+    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
+    if isinstance(task, Preference) and isinstance(preprocessing, data.LanguagePreprocessing):
+        size = -(-config.evaluation.batch_size // distribution.batch_devices(mesh)) * distribution.batch_devices(mesh)
+        dataset = with_reference(dataset, task, model, preprocessing, state.params, functools.partial(distribution.put_batch, mesh=mesh), size)
     meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
     plan = Plan(
         resolved=resolved,
@@ -115,12 +124,13 @@ def prepare(
         table=table,
         hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
         mesh=mesh,
-        stages=stages(found, parts, state, model, mesh, head_only),
+        stages=stages(found, parts, state, rule, mesh, head_only),
         clock=clock,
         every=_every(config, clock),
         warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
         meter=meter,
         store=store,
+        bound=bound,
     )
     return plan, state
 
@@ -227,12 +237,26 @@ def _load(config: Config, selection: Selection, model: models.Model, keeps_head:
     return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
 
 
+def _bind(config: Config, params: Tree) -> tuple[Tree, tuple[adapters.Bound, ...]]:
+    """The parameters with adapters, and what was bound; nothing where the method is none."""
+    if config.adapter.kind is None:
+        return params, ()
+    return adapters.bind(params, config.adapter, jax.random.fold_in(jax.random.key(config.seed), _ADAPTERS))
+
+
 def _table(
-    config: Config, model: models.Model, params: Tree, load: weights.LoadPlan | None, clock: durations.Clock, values: Mapping[str, Any] | None
+    config: Config,
+    model: models.Model,
+    params: Tree,
+    load: weights.LoadPlan | None,
+    clock: durations.Clock,
+    values: Mapping[str, Any] | None,
+    bound: tuple[adapters.Bound, ...],
 ) -> coefficients.Table:
     """The coefficient of every parameter; those without a pretrained value are new."""
     shapes = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
-    new = set(shapes) if load is None else {row.target for row in load.rows if row.action == "initialised"} & set(shapes)
+    own = {path for path in shapes if any(path.startswith(f"{row.path}/") for row in bound) and path.rpartition("/")[2] not in adapters.BASE}
+    new = set(shapes) if load is None else ({row.target for row in load.rows if row.action == "initialised"} & set(shapes)) | own
     return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new, values=values)
 
 
@@ -256,6 +280,7 @@ def _parts(
         microbatches=config.train.microbatches,
         sam=functools.partial(coefficients.moving, rows=rows) if config.optimizer.sam is not None else None,
         mixout=functools.partial(coefficients.mixout, rows=rows) if config.anchor.mixout is not None else None,
+        adapter_dropout=config.adapter.kind is not None and bool(config.adapter.dropout),
         averages=tuple(name for name in ("ema", "swa") if name in config.after.candidates),
         swa_start=durations.to_steps(config.after.swa_from, clock, "after.swa_from"),
         bounded=coefficients.bounded(table, config, clock),
@@ -274,6 +299,8 @@ def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
     if config.model.head == "keep" and config.task.name == "regression":
         raise ConfigError("model.head='keep': a regression learns its targets in units of their deviation, which a pretrained head does not; leave it open")
+    if config.task.name in LANGUAGE:
+        return selection.source is not None
     if selection.source is None or config.model.head != "auto":
         return selection.source is not None and config.model.head == "keep"
     return bool(dataset.classes) and selection.classes == tuple(dataset.classes) and selection.fits(config.task.name)

@@ -11,11 +11,14 @@ from ftjax.config import TEXT_SOURCES, Config
 from ftjax.data import Dataset, ImageFormat, Split
 from ftjax.data.text import Tokenizer
 from ftjax.errors import ConfigError
+from ftjax.tasks import LANGUAGE
 from ftjax.training.select import Selection
 from ftjax.training.stage import Preprocessing
 
 LONGEST = 256
 """Tokens of an example where neither the configuration nor the model asks for fewer."""
+LONGEST_WRITTEN = 512
+"""The same of models that write."""
 
 
 class Reader(Protocol):
@@ -84,18 +87,21 @@ class _Texts:
     max_length: int
 
     @classmethod
-    def open(cls, config: Config, selection: Selection) -> _Texts:
+    def open(cls, config: Config, selection: Selection) -> _Texts | _Written:
         """The tokenizer that came with the model."""
         if selection.folder is None:
             raise ConfigError(f"data.source={config.data.source!r} needs model.pretrained: a directory with a model and its tokenizer.json")
         tokenizer = data.open_tokenizer(selection.folder, str(config.model.pretrained))
         data.check_vocabulary(tokenizer, int(selection.options["vocabulary"]))
         tokenizer = dataclasses.replace(tokenizer.lowercased() if config.text.lowercase else tokenizer, truncation=config.text.truncation)
-        takes = models.build(selection.spec(int(selection.options["width"]))).longest or LONGEST
-        wanted = config.text.max_length or min(LONGEST, takes)
+        takes = models.build(selection.spec(selection.own_outputs)).longest or LONGEST
+        wanted = config.text.max_length or min(LONGEST if config.task.name not in LANGUAGE else LONGEST_WRITTEN, takes)
         if wanted > takes:
             raise ConfigError(f"text.max_length={wanted}: {config.model.pretrained} takes at most {takes} tokens")
-        return cls(tokenizer, wanted)
+        if config.task.name not in LANGUAGE:
+            return cls(tokenizer, wanted)
+        ends = data.read_ends(selection.folder, tokenizer)
+        return _Written(data.Encoder(tokenizer, ends, data.open_template(selection.folder, config.text.template, ends), wanted, config.text.learn))
 
     def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
         """Texts, cut into tokens once."""
@@ -110,3 +116,19 @@ class _Texts:
         columns = dataset.report.get("columns", {})
         bound = (columns["text"]["column"], columns["text_pair"]["column"] if "text_pair" in columns else None) if "text" in columns else None
         return data.TextPreprocessing(self.tokenizer, self.max_length, config.task.name, bound, config.text.stride, config.augment.token_dropout)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Written:
+    """Texts that a model learns to write."""
+
+    encoder: data.Encoder
+
+    def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
+        """Documents in tokens, packed where they train."""
+        return data.collect_language(config.data, config.text, config.task, self.encoder, config.seed)
+
+    def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
+        """How documents enter the model; it travels with the artefact."""
+        columns = {role: entry["column"] for role, entry in dataset.report.get("columns", {}).items()}
+        return data.LanguagePreprocessing(self.encoder, config.task.name, tuple(sorted(columns.items())))

@@ -12,12 +12,14 @@ from ftjax import models, weights
 from ftjax.config import Config
 from ftjax.errors import ConfigError, WeightsError
 from ftjax.models import InputSpec, ModelSpec
+from ftjax.tasks import LANGUAGE
 
 PLAIN_INPUT = InputSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_fraction=1.0)
 """For weights that say nothing of their input and have no namesake in the zoo: pixels from -1 to 1, the whole picture."""
 
 
 _OUTPUTS = {"token_classification": "tokens", "question_answering": "tokens", "sentence_embedding": "embedding"}
+_OUTPUTS |= dict.fromkeys(LANGUAGE, "language")
 """What a model of texts gives, where it is not one answer an example."""
 
 
@@ -46,6 +48,11 @@ class Selection:
     def reads(self) -> Literal["images", "text"]:
         """What goes into the model."""
         return models.FAMILIES[self.family].reads
+
+    @property
+    def own_outputs(self) -> int:
+        """Width of what a model gives whose task does not say it: the vocabulary, or a vector."""
+        return int(self.options["vocabulary" if self.options.get("output") == "language" else "width"])
 
     @property
     def classes(self) -> tuple[str, ...] | None:

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from ftjax import coefficients, distribution, models, trees
+from ftjax import coefficients, distribution, trees
 from ftjax.coefficients.after import start_average
 from ftjax.data import Split
 from ftjax.training.state import TrainState
@@ -198,7 +198,7 @@ def _filled(tree: Tree, values: Tree) -> Tree:
 
 
 def stages(
-    found: tuple[coefficients.Phase, ...], parts: list[StepParts], first: TrainState, model: models.Model, mesh: Mesh, head_only: list[bool]
+    found: tuple[coefficients.Phase, ...], parts: list[StepParts], first: TrainState, rule: distribution.Rule, mesh: Mesh, head_only: list[bool]
 ) -> tuple[Stage, ...]:
     """All stages of a run, their states' layout worked out from the first one's without computing anything.
 
@@ -206,7 +206,7 @@ def stages(
       found: the phases.
       parts: the step's collaborators, one for each phase.
       first: the placed state before step 0.
-      model: says where each parameter lies on the mesh.
+      rule: says along which dimensions a parameter is cut.
       mesh: the devices.
       head_only: for each phase, whether it may train on features.
     """
@@ -214,7 +214,7 @@ def stages(
     made = [Stage(found[0], parts[0], abstract, head_only[0])]
     for phase, part, only in list(zip(found, parts, head_only, strict=True))[1:]:
         shapes = jax.eval_shape(functools.partial(enter, phase=phase, optimizer=part.optimizer), made[-1].abstract)
-        shardings = distribution.state_shardings(mesh, shapes, shapes.params, model.partition_spec)
+        shardings = distribution.state_shardings(mesh, shapes, shapes.params, rule)
         placed = jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings)
         made.append(Stage(phase, part, placed, only))
     return tuple(made)

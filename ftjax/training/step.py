@@ -10,16 +10,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from ftjax.adapters import with_dropout
 from ftjax.coefficients import Hyper, combine
 from ftjax.coefficients.after import update_ema, update_swa
-from ftjax.tasks import Task
+from ftjax.tasks import Features, Task
 from ftjax.training.dynamics import follow, observe
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
@@ -34,6 +35,18 @@ class Model(Protocol):
 
     def apply(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
         """Logits and the updated extra variables."""
+        ...
+
+
+class Writer(Protocol):
+    """What the step needs of the model where the task's output is "language"."""
+
+    def body(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
+        """What the head sees of every token, and the updated extra variables."""
+        ...
+
+    def head(self, params: Tree, features: Array) -> Array:
+        """Logits of features."""
         ...
 
 
@@ -58,6 +71,9 @@ Mixout = Callable[..., Tree]
 _MIXOUT = 2**31 - 1
 """What mixout folds into the step's key; micro-batches fold in their number."""
 
+_ADAPTERS = 2**31 - 2
+"""What the dropout of adapters folds into a part's key; a model's own names are folded in by Linen."""
+
 Step = Callable[[TrainState, Batch, Hyper], tuple[TrainState, Metrics]]
 """`step(state, batch, hyper) -> (state, metrics)`, pure."""
 
@@ -74,6 +90,8 @@ class StepParts:
     sam: Moving | None = None
     """With it the gradient is taken uphill, `hyper["sam"]` away (Foret et al. 2021, arXiv 2010.01412), along what moves at this step."""
     mixout: Mixout | None = None
+    adapter_dropout: bool = False
+    """Whether low-rank adapters drop a share `hyper["adapter_dropout"]` of their input."""
     averages: tuple[str, ...] = ()
     """Which averages of the weights follow them: "ema", "swa"."""
     swa_start: int = 0
@@ -176,12 +194,14 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
             # One mask per step, so that micro-batches see the network that the whole batch would.
             live = parts.mixout(live, state.extra["anchor"], key=jax.random.fold_in(model_key, _MIXOUT), rate=hyper["mixout"], step=state.step)
         params = combine(live, state.still)
+        if parts.adapter_dropout:
+            params = with_dropout(params, jax.random.fold_in(part_key, _ADAPTERS), hyper["adapter_dropout"])
         # Augmentation draws from (key, example id), so micro-batches see the same images as the whole batch; dropout draws per part.
         inputs = parts.preprocessing.training_inputs(part, augment_key, _float_dtype(live))
         inputs = inputs if parts.task.views == 1 else jax.tree.map(lambda x: jnp.concatenate([x] * parts.task.views), inputs)
-        logits, extra = parts.model.apply(params, {"batch_stats": batch_stats} if batch_stats else {}, inputs, key=part_key, train=True)
-        loss, weight, sums = parts.task.loss(logits, part, hyper)
-        seen = observe(logits, part, parts.task.views) if parts.dynamics else {}
+        outputs, extra = _outputs(parts, params, {"batch_stats": batch_stats} if batch_stats else {}, inputs, part_key)
+        loss, weight, sums = parts.task.loss(outputs, part, hyper)
+        seen = observe(outputs, part, parts.task.views) if parts.dynamics else {}
         return loss, (weight, sums, extra.get("batch_stats", batch_stats), seen)
 
     def mean_loss(live: Tree) -> tuple[Array, tuple[Sums, Tree, Tree]]:
@@ -206,6 +226,15 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
     (total, stats), seen = jax.lax.scan(add, (zeros, state.extra["batch_stats"]), (jnp.arange(parts.microbatches), split))
     loss, weight, sums, gradients = total
     return loss / weight, sums, stats, seen, jax.tree.map(lambda g: g / weight.astype(g.dtype), gradients)
+
+
+def _outputs(parts: StepParts, params: Tree, extra: Tree, inputs: Any, key: Array) -> tuple[Any, Tree]:
+    """What the task's loss reads: the model's outputs, or where these are logits of every token over a vocabulary what makes them, a piece at a time."""
+    if parts.task.output != "language":
+        return parts.model.apply(params, extra, inputs, key=key, train=True)
+    writer = cast(Writer, parts.model)
+    hidden, extra = writer.body(params, extra, inputs, key=key, train=True)
+    return Features(hidden, functools.partial(writer.head, params)), extra
 
 
 def _interleave(value: Array, parts: int) -> Array:

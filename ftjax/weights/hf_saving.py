@@ -34,6 +34,7 @@ def save_hugging_face(
     task: str = "classification",
     tokenizer: Path | None = None,
     max_length: int | None = None,
+    carried: Path | None = None,
 ) -> None:
     """Write `config.json`, `model.safetensors` and, where the input is known, `preprocessor_config.json` or the files of the tokenizer.
 
@@ -44,13 +45,14 @@ def save_hugging_face(
       task: what a text model was trained for, as `task.name` has it.
       tokenizer: the `tokenizer.json` of a text model.
       max_length: tokens at which a text model's texts are cut; None: as many as it can read.
+      carried: the directory that a decoder came from: its generation_config.json, its tokenizer's other files and its special tokens go along.
 
     Raises:
       WeightsError: transformers has no model of this architecture, a leaf has no name there, or the input is not square.
     """
     folder = Path(folder)
     if held.image_size is None:
-        save_text(folder, flat, held, task, tokenizer, max_length)
+        save_text(folder, flat, held, task, tokenizer, max_length, carried)
         return
     config, name_map = _config(held)
     tensors = name_map.foreign(flat, held)

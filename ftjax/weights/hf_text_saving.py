@@ -13,6 +13,7 @@ from typing import Any
 
 from ftjax.errors import WeightsError, did_you_mean
 from ftjax.files import write_json
+from ftjax.weights.hf_decoder_saving import save_decoder
 from ftjax.weights.maps.base import NameMap, Recognised
 from ftjax.weights.maps.hf_bert import DISTILBERT, HF_BERTS, ROBERTA, Kind, kind_of, refuse_no_counterpart
 from ftjax.weights.maps.hf_modernbert import FAR, HF_MODERNBERT, NEAR, layer_types
@@ -41,12 +42,24 @@ _SPECIAL = {
 }
 
 
-def save_text(folder: Path, flat: Mapping[str, Any], held: Recognised, task: str, tokenizer: Path | None, max_length: int | None = None) -> None:
+def save_text(
+    folder: Path,
+    flat: Mapping[str, Any],
+    held: Recognised,
+    task: str,
+    tokenizer: Path | None,
+    max_length: int | None = None,
+    carried: Path | None = None,
+) -> None:
     """Write `config.json`, `model.safetensors`, the tokenizer's files, and for embeddings what sentence-transformers reads.
 
     Raises:
       WeightsError: transformers has no model of this kind, a leaf has no name there, or the tokenizer does not fit.
     """
+    if held.family == "decoder":
+        named = labels(held) if held.options["output"] == "sequence" else {}
+        save_decoder(folder, flat, held, task, named, tokenizer, carried)
+        return
     if task not in TASKS:
         raise WeightsError(f"task {task!r} is unknown; {did_you_mean(task, TASKS)}")
     output, suffix, problem = TASKS[task]

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import tiny_language
 from PIL import Image
 from tiny_text import texts, write_bert, write_table
 
@@ -34,13 +35,26 @@ def test_npz_passes_the_dry_run(arrays):
     check("npz:probe", f"--config.data.path={arrays}")
 
 
-def test_image_folder_passes_the_dry_run(tmp_path):
+def photos(folder: Path) -> Path:
     draw = np.random.default_rng(0)
     for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir()
         for i in range(12):
-            Image.fromarray(draw.integers(0, 256, (20, 20, 3)).astype(np.uint8)).save(tmp_path / name / f"{i}.png")
-    check("image_folder:partial", f"--config.data.path={tmp_path}")
+            Image.fromarray(draw.integers(0, 256, (20, 20, 3)).astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_image_folder_passes_the_dry_run(tmp_path):
+    check("image_folder:partial", f"--config.data.path={photos(tmp_path)}")
+
+
+def test_lora_vision_passes_the_dry_run(tmp_path, capsys, monkeypatch):
+    make_mesh = distribution.make_mesh
+    monkeypatch.setattr(distribution, "make_mesh", lambda config: make_mesh(config, jax.devices()[:1]))
+    check("lora_vision:int8", f"--config.data.path={photos(tmp_path)}", "--config.mesh.tensor=1")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "LoRA by 'attention.query': 4 x encoder/block_*/attention/query/kernel [96, 96], rank 16, scale 1, 12,288 parameters" in shown
+    assert "Int8 by 'int8': 4 x encoder/block_*/mlp/up/kernel [96, 384], 0 parameters" in shown
 
 
 @pytest.mark.slow
@@ -75,6 +89,10 @@ def test_text_pair_passes_the_dry_run(tiny_bert, tmp_path, task):
     check_text(f"text_pair:{task}", tiny_bert, write_table(tmp_path / "pairs.csv", ("text", "text_pair", "label"), rows))
 
 
+def test_lora_text_passes_the_dry_run(tiny_bert, tmp_path):
+    check_text("lora_text:dora", tiny_bert, write_table(tmp_path / "texts.csv", ("text", "label"), texts(60)))
+
+
 def test_token_classification_passes_the_dry_run(tiny_bert, tmp_path):
     for split, seed in (("train", 0), ("test", 1)):
         sentences = ("\n".join(f"{word}\t{'B-name' if word[0] == 'k' else 'O'}" for word in text.split()) for text, _ in texts(40, seed))
@@ -95,6 +113,27 @@ def test_question_answering_passes_the_dry_run(tiny_bert, tmp_path):
 def test_sentence_embedding_passes_the_dry_run(tiny_bert, tmp_path):
     rows = [(text, " ".join(reversed(text.split()))) for text, _ in texts(60)]
     check_text("sentence_embedding", tiny_bert, write_table(tmp_path / "pairs.csv", ("text", "text_pair"), rows))
+
+
+@pytest.fixture
+def tiny_llama(tiny_bert, tmp_path_factory):
+    """Weights of a model that writes; one device, as for `tiny_bert`."""
+    return tiny_language.write_llama(tmp_path_factory.mktemp("weights") / "llama", num_hidden_layers=1)
+
+
+@pytest.mark.parametrize("data", ["table", "text"])
+def test_sft_passes_the_dry_run(tiny_llama, tmp_path, data):
+    if data == "table":
+        path = tiny_language.write_rows(tmp_path / "answers.jsonl", tiny_language.sums())
+    else:
+        path = tmp_path / "book.txt"
+        path.write_text("\n\n".join(f"paragraph {number} " + "word " * 90 for number in range(120)))
+    check_text(f"sft:{data}", tiny_llama, path, "--config.data.near_duplicates=off")
+
+
+def test_dpo_passes_the_dry_run(tiny_llama, tmp_path):
+    rows = [{"prompt": row["prompt"], "chosen": row["response"], "rejected": "no"} for row in tiny_language.sums()]
+    check_text("dpo", tiny_llama, tiny_language.write_rows(tmp_path / "pairs.jsonl", rows))
 
 
 def test_every_shipped_configuration_has_its_dry_run_here():

@@ -29,7 +29,7 @@ class Silence:
         pass
 
 
-def train(plan: Any, state: Any, folder: Path, stop_after: int | None = None) -> tuple[Any, Silence]:
+def train(plan: Any, state: Any, folder: Path, stop_after: int | None = None, base: Any = None) -> tuple[Any, Silence]:
     """Fit, asking to stop after some steps."""
     log, stop = Silence(), threading.Event()
 
@@ -38,7 +38,7 @@ def train(plan: Any, state: Any, folder: Path, stop_after: int | None = None) ->
             if stop_after is not None and step >= stop_after:
                 stop.set()
 
-    store = Checkpoints(folder)
+    store = Checkpoints(folder, base=base)
     fitted = fit(plan, state, store, lambda resumed: log, View(), stop)
     store.close()
     return fitted, log

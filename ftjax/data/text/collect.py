@@ -26,17 +26,18 @@ from ftjax.data.text.bucketed import choose_buckets
 from ftjax.data.text.examples import Examples
 from ftjax.data.text.kept import sides, without_texts
 from ftjax.data.text.mixture import read_mixed
-from ftjax.data.text.splits import Encoded, connected, encode_rows, normalised
+from ftjax.data.text.splits import connected, encode_rows, normalised
 from ftjax.data.text.tags import marks_entities
+from ftjax.data.text.token_report import token_report, token_warnings
 from ftjax.data.text.tokenizer import Tokenizer
 from ftjax.data.validate import check_rows, check_settings, check_splits
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
-_SOURCES = {"token_classification": ("conll", "table"), "question_answering": ("squad",)}
+_SOURCES = {"token_classification": ("conll", "table"), "question_answering": ("squad",), "language_modeling": ("table", "plain_text")}
+_WRITTEN = ("language_modeling", "preference")
+"""Tasks whose rows stay together where their prompt is the same, unless most rows share one."""
 _TOGETHER = {"question_answering": "questions on one context", "sentence_embedding": "pairs that share a text"}
 """Rows of a task that no split tears apart."""
-_UNKNOWN, _MISFIT, _CUT = 0.05, 0.25, 0.05
-"""Shares above which a report warns: unknown tokens; tokens that are unknown or crumbs of words; texts that are cut."""
 _ALONE = 20
 """Rows of the smallest stratum that is split by itself, where strata are not classes."""
 _BINS = 5
@@ -107,40 +108,76 @@ def collect_text(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer
       DataError: the data cannot be used; the message says what, where and what would do.
     """
     found = read_found(data, text, task)
-    examples, classes, rows, labelled, contents, contexts = found.examples, found.classes, found.rows, found.labelled, found.contents, found.contexts
-    check_rows(rows) if task.name == "classification" else _check_filled(examples)
-    near = None if data.near_duplicates == "off" else find_texts(sides(examples), contents, data.near_text_similarity)
+    examples, classes, rows = found.examples, found.classes, found.rows
+    check_rows(rows) if task.name == "classification" else check_filled(examples)
+    divided = divide_found(found, data, task, seed)
+    members = divided.members
+    encoded = {name: encode_rows(examples, members[name], task.name, classes, tokenizer, max_length=max_length, stride=text.stride) for name in SPLITS}
+    buckets = choose_buckets(np.concatenate([part.lengths for part in encoded.values()]), text.buckets)
+    report = {
+        **facts(data, examples, classes, found.contents, seed, _cutting(tokenizer, max_length)),
+        **divided.report(found),
+        **(balance(rows, members["train"]) if task.name == "classification" else {}),
+        "tokens": token_report(encoded, buckets, tokenizer, max_length),
+    }
+    misfit = tokenizer.misfit([_plain(examples, row) for row in members["train"]])
+    warnings = [*warnings_of(report, rows.noun), *divided.warnings, *examples.warnings, *token_warnings(report["tokens"], report["splits"], misfit, max_length)]
+    splits = {name: part.split(buckets, tokenizer.pad) for name, part in encoded.items()}
+    return draw_sets(draw_by_class(Dataset(splits, classes, {**report, "warnings": warnings}), data.sampling), found.mixture)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Divided:
+    """Rows cleaned, split and sampled.
+
+    Attributes:
+      members: rows of each split.
+      origins: where each split comes from, in words.
+      sections: parts of data.json: copies, near copies, sampling and the split.
+      counts: how often each class, label or tag occurs in each split.
+      warnings: of the split.
+    """
+
+    members: Members
+    origins: Mapping[str, str]
+    sections: Mapping[str, Any]
+    counts: Mapping[str, dict[str, int]]
+    warnings: tuple[str, ...]
+
+    def report(self, found: Found) -> dict[str, Any]:
+        """What data.json says of it."""
+        splits = {name: {"rows": len(self.members[name]), "per_class": self.counts[name], "origin": self.origins[name]} for name in SPLITS}
+        first = {name: self.sections[name] for name in ("duplicates", "near_duplicates")}
+        return {"splits": splits, **first, "drop": found.left_out, **{name: part for name, part in self.sections.items() if name not in first}}
+
+
+def divide_found(found: Found, data: DataConfig, task: TaskConfig, seed: int) -> Divided:
+    """Clean, split and sample what was read.
+
+    Raises:
+      DataError: copies that the configuration refuses, or too few rows.
+    """
+    examples, rows, labelled = found.examples, found.rows, found.labelled
+    near = None if data.near_duplicates == "off" else find_texts(sides(examples), found.contents, data.near_text_similarity)
 
     def cleaned(members: Members) -> Cleaned:
-        kept, duplicates = clean(labelled, contents, members, data.duplicates)
-        kept, together, alike = drop_near(near, kept, contexts, data.near_duplicates)
+        kept, duplicates = clean(labelled, found.contents, members, data.duplicates)
+        kept, together, alike = drop_near(near, kept, found.contexts, data.near_duplicates)
         return kept, together, (duplicates, alike)
 
-    strata = _strata(_in_contexts(rows, contexts, data, task.name), examples, task.name, found.mixture)
+    strata = _strata(_in_contexts(rows, found.contexts, data, task.name), examples, task.name, found.mixture)
     members, origins, (duplicates, alike) = divide(strata, _given(examples), cleaned, data, seed, found.mixture)
     check_splits(rows, members)
     about_split, of_split = split_facts(strata, members, data)
     members, sampling = sample(strata, members, data, seed)
-    encoded = {name: encode_rows(examples, members[name], task.name, classes, tokenizer, max_length=max_length, stride=text.stride) for name in SPLITS}
-    buckets = choose_buckets(np.concatenate([part.lengths for part in encoded.values()]), text.buckets)
-    report = {
-        **_facts(data, examples, classes, contents, seed, _cutting(tokenizer, max_length)),
-        "splits": {
-            name: {"rows": len(members[name]), "per_class": _counts(rows, examples, members[name], task.name, classes), "origin": origins[name]}
-            for name in SPLITS
-        },
+    names = [labelled.classes[label] for label in labelled.labels]
+    sections = {
         "duplicates": duplicates,
-        "near_duplicates": describe(near, labelled, members, [labelled.classes[label] for label in labelled.labels], data.near_duplicates, alike),
-        "drop": found.left_out,
+        "near_duplicates": describe(near, labelled, members, names, data.near_duplicates, alike),
         "sampling": sampling,
         **about_split,
-        **(balance(rows, members["train"]) if task.name == "classification" else {}),
-        "tokens": _tokens(encoded, buckets, tokenizer, max_length),
     }
-    misfit = tokenizer.misfit([_plain(examples, row) for row in members["train"]])
-    warnings = [*warnings_of(report, rows.noun), *of_split, *examples.warnings, *_warnings(report["tokens"], report["splits"], misfit, max_length)]
-    splits = {name: part.split(buckets, tokenizer.pad) for name, part in encoded.items()}
-    return draw_sets(draw_by_class(Dataset(splits, classes, {**report, "warnings": warnings}), data.sampling), found.mixture)
+    return Divided(members, origins, sections, {name: found.counts(members[name], task.name) for name in SPLITS}, tuple(of_split))
 
 
 def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
@@ -166,7 +203,12 @@ def _check(data: DataConfig, text: TextConfig, task: TaskConfig) -> None:
         raise ConfigError(f"data.split={data.split!r}: {_TOGETHER[task.name]} stay together, which it cannot promise; allowed: 'stratified', 'group'")
 
 
-def _check_filled(examples: Examples) -> None:
+def check_filled(examples: Examples) -> None:
+    """There are rows.
+
+    Raises:
+      DataError: there are none.
+    """
     if not len(examples):
         raise DataError(f"{examples.where} holds no texts")
 
@@ -268,6 +310,9 @@ def _hashes(examples: Examples, task: str) -> tuple[list[bytes], list[bytes]]:
     contents = [_hash(_joined(text), pair) for text, pair in zip(examples.texts, pairs)]
     if task == "sentence_embedding":
         return contents, [_hash(str(group), None) for group in connected(examples.texts, examples.pairs or [])]
+    if task in _WRITTEN:
+        prompts = [_hash(content.prompt or content.text, None) for content in examples.labels]
+        return contents, prompts if 2 * len(set(prompts)) > len(prompts) else contents
     if task == "question_answering":
         return contents, [_hash("", pair) for pair in pairs]
     return contents, contents
@@ -303,7 +348,7 @@ def _counts(rows: Rows, examples: Examples, members: Int[np.ndarray, " rows"], t
     return {name: found[name] for name in classes}
 
 
-def _facts(data: DataConfig, examples: Examples, classes: Sequence[str], contents: Sequence[bytes], seed: int, cutting: str) -> dict[str, Any]:
+def facts(data: DataConfig, examples: Examples, classes: Sequence[str], contents: Sequence[bytes], seed: int, cutting: str) -> dict[str, Any]:
     """What was there before anything was changed. The fingerprint covers every usable row (its id, its label and its texts) and how texts are cut."""
     rows = ((name, str(label), digest) for name, label, digest in zip(examples.ids, examples.labels, contents))
     content = itertools.chain(rows, [("", cutting, b"")])
@@ -322,42 +367,3 @@ def _facts(data: DataConfig, examples: Examples, classes: Sequence[str], content
 def _cutting(tokenizer: Tokenizer, max_length: int) -> str:
     """What tells one way of cutting texts from another."""
     return f"{tokenizer.digest} {max_length}" + ("" if tokenizer.truncation == "right" else f" {tokenizer.truncation}")
-
-
-def _tokens(encoded: Mapping[str, Encoded], buckets: tuple[int, ...], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
-    """How long the rows are in tokens, how many are cut, and how much the tokenizer does not know."""
-    longest = max(int(part.lengths.max(initial=1)) for part in encoded.values())
-    width = max(1, -(-longest // 32))
-    edges = np.arange(0, longest + width + 1, width)
-    train = encoded["train"].lengths
-    padded = np.asarray(buckets)[np.searchsorted(buckets, train)]
-    return {
-        "histogram": {"edges": edges.tolist(), "counts": {name: np.histogram(part.lengths, edges)[0].tolist() for name, part in encoded.items()}},
-        "buckets": list(buckets),
-        "max_length": max_length,
-        "inputs": {name: len(part.ids) for name, part in encoded.items()},
-        "truncated": {name: _cut(part) for name, part in encoded.items()},
-        "unknown_share": {name: part.tokens.unknown(tokenizer.unknown) for name, part in encoded.items()},
-        "median": {name: float(np.median(part.lengths)) for name, part in encoded.items()},
-        "longest": {name: int(part.lengths.max()) for name, part in encoded.items()},
-        "padding_share": 1 - float(train.sum() / padded.sum()),
-    }
-
-
-def _cut(part: Encoded) -> int:
-    cut = part.tokens.truncated if part.second is None else part.tokens.truncated | part.second.truncated
-    return int(cut.sum())
-
-
-def _warnings(tokens: Mapping[str, Any], splits: Mapping[str, Any], misfit: float, max_length: int) -> list[str]:
-    found = []
-    unknown = tokens["unknown_share"]["train"]
-    if unknown > _UNKNOWN or misfit > _MISFIT:
-        found.append(
-            f"the tokenizer hardly fits these texts: {max(unknown, misfit):.0%} of the tokens are unknown or single characters; "
-            f"the model was probably trained on another language"
-        )
-    cut, rows = tokens["truncated"]["train"], splits["train"]["rows"]
-    if cut > _CUT * rows:
-        found.append(f"{cut} of {rows} training texts ({cut / rows:.0%}) are longer than {max_length} tokens and were cut; text.max_length may allow more")
-    return found

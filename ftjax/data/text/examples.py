@@ -92,7 +92,7 @@ def read_examples(tables: Mapping[str, Table], data: DataConfig, text: TextConfi
                 rows.append(found)
             except DataError as error:
                 rejected.append({"file": row_name(names[split], line), "why": str(error)})
-    _check_rejected(str(data.path), rejected, len(rows), data.bad_files)
+    check_rejected(str(data.path), rejected, len(rows), data.bad_files)
     ids, splits, texts, pairs, labels = (list(column) for column in zip(*rows)) if rows else ([], [], [], [], [])
     if task == "question_answering":
         ids = _question_ids(ids, tables)
@@ -260,7 +260,7 @@ def _check_labelled(reader: _Reader, split: str) -> None:
         raise DataError(f"{table.where}: no row has a label (column {', '.join(map(repr, columns))}): {hint}")
 
 
-def _check_rejected(where: str, rejected: Sequence[Mapping[str, str]], good: int, policy: str) -> None:
+def check_rejected(where: str, rejected: Sequence[Mapping[str, str]], good: int, policy: str) -> None:
     """Rows that cannot be used end the run with the list unless the configuration skips them.
 
     Raises:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from ftjax.config import DataConfig, TextConfig
+from ftjax.data.language.examples import read_language
 from ftjax.data.mixture import Mixture, check_further, count_left, mixture_of
 from ftjax.data.text.examples import Examples, read_examples
 from ftjax.data.text.sources import read_tables
@@ -21,14 +22,15 @@ def read_mixed(data: DataConfig, text: TextConfig, task: str) -> tuple[Examples,
       ConfigError: see `ftjax.data.mixture.check_mixture`.
       DataError: whatever `read_examples` refuses, classes that the first data set has not, or a second text in some and none in others.
     """
-    examples = read_examples(read_tables(data, text), data, text, task)
+    read = read_language if task in ("language_modeling", "preference") else read_examples
+    examples = read(read_tables(data, text), data, text, task)
     if not data.mixture:
         return examples, None
     mixture, left_out = mixture_of(data, examples.ids), []
     known = _classes(examples, task)
     for name, path in zip(mixture.names[1:], mixture.paths[1:]):
         alone = dataclasses.replace(data, path=path, validation_path=None, test_path=None)
-        other = read_examples(read_tables(alone, text), alone, text, task)
+        other = read(read_tables(alone, text), alone, text, task)
         if (other.pairs is None) != (examples.pairs is None):
             told = "a second text" if examples.pairs is None else "no second text"
             raise DataError(f"data.mixture: {path} has {told}, unlike data.path; say text.text and text.text_pair")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ftjax.config import DataConfig, TextConfig
+from ftjax.data.language import plain
 from ftjax.data.sources.paths import SPLIT_NAMES, existing_path
 from ftjax.data.sources.shards import is_pattern, shards
 from ftjax.data.text import conll, saved, squad, table
@@ -31,6 +32,7 @@ class Source:
 SOURCES = {
     "table": Source(table.read_table, table.SUFFIXES),
     "conll": Source(conll.read_conll, conll.SUFFIXES),
+    "plain_text": Source(plain.read_plain, plain.SUFFIXES),
     "squad": Source(squad.read_squad, squad.SUFFIXES),
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from ftjax.data.text.sentencepiece_files import sentencepiece
 from ftjax.errors import WeightsError
 
 _LARGEST = 256 * 2**20
@@ -29,16 +30,20 @@ def read_definition(folder: Path, where: str) -> tuple[str, Path]:
       WeightsError: there is none, or it is damaged.
     """
     if folder.is_file():
-        return _read(folder), folder
+        return _sentencepiece(folder).to_str() if folder.suffix == ".model" else _read(folder), folder
     if (folder / "tokenizer.json").is_file():
         return _read(folder / "tokenizer.json"), folder / "tokenizer.json"
     if (folder / "vocab.txt").is_file():
         return _word_piece(folder / "vocab.txt").to_str(), folder / "vocab.txt"
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return _byte_level(folder / "vocab.json", folder / "merges.txt").to_str(), folder / "vocab.json"
+    spm = _sentencepiece_file(folder)
+    if spm is not None:
+        return _sentencepiece(spm).to_str(), spm
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) if folder.is_dir() else "nothing"
     raise WeightsError(
-        f"{where} has no tokenizer: allowed are tokenizer.json, vocab.txt (WordPiece) and vocab.json with merges.txt (byte-level BPE); "
+        f"{where} has no tokenizer: allowed are tokenizer.json, vocab.txt (WordPiece), vocab.json with merges.txt (byte-level BPE) and "
+        "tokenizer.model (SentencePiece); "
         f"it holds {found or 'nothing'}"
     )
 
@@ -74,6 +79,21 @@ def _json(path: Path) -> Any:
 def _setting(path: Path, key: str, default: Any = None) -> Any:
     value = _json(path) if path.is_file() else {}
     return value.get(key, default) if isinstance(value, dict) else default
+
+
+def _sentencepiece_file(folder: Path) -> Path | None:
+    """`tokenizer.model` or `spiece.model`, else the only file that ends so; not XLM-R's `sentencepiece.bpe.model`, whose ids are other than the model's."""
+    named = [folder / name for name in ("tokenizer.model", "spiece.model") if (folder / name).is_file()]
+    found = named or sorted(path for path in folder.glob("*.model") if path.name != "sentencepiece.bpe.model")
+    return found[0] if named or len(found) == 1 else None
+
+
+def _sentencepiece(path: Path) -> tokenizers.Tokenizer:
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise WeightsError(f"{path} has {size:,} bytes; no tokenizer has more than {_LARGEST:,}")
+    beside = path.with_name("tokenizer_config.json")
+    return sentencepiece(path, path.read_bytes(), bool(_setting(beside, "add_bos_token", True)), bool(_setting(beside, "add_eos_token", False)))
 
 
 def _word_piece(path: Path) -> tokenizers.Tokenizer:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from ftjax.evaluation.kinds.answers import AnswerMeasures, AnswerRecords
 from ftjax.evaluation.kinds.classification import ClassificationMeasures
 from ftjax.evaluation.kinds.embeddings import EmbeddingMeasures, EmbeddingRecords
+from ftjax.evaluation.kinds.language import PreferenceMeasures, PreferenceRecords, WritingMeasures, WritingRecords
 from ftjax.evaluation.kinds.multi_label import MultiLabelMeasures, MultiLabelRecords
 from ftjax.evaluation.kinds.regression import RegressionMeasures, RegressionRecords
 from ftjax.evaluation.kinds.tokens import TokenMeasures, TokenRecords
 from ftjax.evaluation.measures import Measures
 from ftjax.evaluation.records import check_top_k
-from ftjax.tasks import Classification, MultiLabel, QuestionAnswering, Regression, Task, TokenClassification
+from ftjax.tasks import Classification, LanguageModeling, MultiLabel, Preference, QuestionAnswering, Regression, Task, TokenClassification
 
 __all__ = [
     "AnswerMeasures",
@@ -20,10 +21,14 @@ __all__ = [
     "EmbeddingRecords",
     "MultiLabelMeasures",
     "MultiLabelRecords",
+    "PreferenceMeasures",
+    "PreferenceRecords",
     "RegressionMeasures",
     "RegressionRecords",
     "TokenMeasures",
     "TokenRecords",
+    "WritingMeasures",
+    "WritingRecords",
     "measures_of",
 ]
 
@@ -49,4 +54,8 @@ def measures_of(task: Task, top_k: int = 5) -> Measures:
         return TokenMeasures(task.classes)
     if isinstance(task, QuestionAnswering):
         return AnswerMeasures(task.max_answer_length, task.unanswerable)
+    if isinstance(task, LanguageModeling):
+        return WritingMeasures()
+    if isinstance(task, Preference):
+        return PreferenceMeasures(task)
     return EmbeddingMeasures()

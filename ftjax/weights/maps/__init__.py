@@ -2,6 +2,7 @@
 
 from ftjax.weights.maps.hf_bert import HF_BERTS
 from ftjax.weights.maps.hf_conv import HF_CONVNEXT, HF_RESNET
+from ftjax.weights.maps.hf_decoder import HF_DECODER
 from ftjax.weights.maps.hf_modernbert import HF_MODERNBERT
 from ftjax.weights.maps.hf_vit import HF_VITS
 from ftjax.weights.maps.mobilenet_keras import KERAS_MOBILENET_V2
@@ -28,6 +29,7 @@ NAME_MAPS = {
         HF_RESNET,
         *HF_BERTS.values(),
         HF_MODERNBERT,
+        HF_DECODER,
     )
 }
 """Every table by its name, in the order in which a file is tried."""

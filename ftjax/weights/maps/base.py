@@ -22,13 +22,14 @@ from ftjax.weights.source import Source
 class Conversion:
     """A change of layout that moves numbers and changes none; `name` is the reason given in load.json (empty: as it is).
 
-    `back` undoes `apply`, for the formats that are written too; `part` is its place among those that lie fused in one tensor, one after the other.
+    `back` undoes `apply`, for the formats that are written too; `part` is its place among those that lie fused in one tensor, one after the other along `axis`.
     """
 
     name: str
     apply: Callable[[np.ndarray], np.ndarray]
     back: Callable[[np.ndarray], np.ndarray] | None = None
     part: int = 0
+    axis: int = 0
 
 
 KEEP = Conversion("", lambda array: array, lambda array: array)
@@ -134,13 +135,15 @@ class NameMap:
           WeightsError: a leaf has no tensor there.
         """
         parts: dict[str, list[tuple[int, np.ndarray]]] = {}
+        axes: dict[str, int] = {}
         for path, array in flat.items():
             found = self.written(path, recognised)
             if found is None or found[1].back is None:
                 raise WeightsError(f"{path}: a {self.name} has no tensor for it")
+            axes[found[0]] = found[1].axis
             parts.setdefault(found[0], []).append((found[1].part, found[1].back(np.asarray(array, np.float32))))
         joined = {name: [array for _, array in sorted(found, key=lambda part: part[0])] for name, found in parts.items()}
-        return {name: np.ascontiguousarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays)) for name, arrays in joined.items()}
+        return {name: np.ascontiguousarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axes[name])) for name, arrays in joined.items()}
 
     def ignored_because(self, name: str) -> str | None:
         """The rule that leaves a tensor out, if there is one."""

@@ -99,10 +99,10 @@ def test_no_room_for_a_token_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer_is_refused_with_what_it_holds(tmp_path):
-    write(tmp_path / "spiece.model", "x")
+    write(tmp_path / "sentencepiece.bpe.model", "x")
     message = (
-        r"^hf://a/b has no tokenizer: allowed are tokenizer\.json, vocab\.txt \(WordPiece\) and vocab\.json with merges\.txt \(byte-level BPE\); "
-        r"it holds spiece\.model$"
+        r"^hf://a/b has no tokenizer: allowed are tokenizer\.json, vocab\.txt \(WordPiece\), vocab\.json with merges\.txt \(byte-level BPE\) and "
+        r"tokenizer\.model \(SentencePiece\); it holds sentencepiece\.bpe\.model$"
     )
     with pytest.raises(WeightsError, match=message):
         open_tokenizer(tmp_path, "hf://a/b")

@@ -1,0 +1,39 @@
+"""What every format of `ftjax export` begins with: the description of a finished run, and what its model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftjax import files, models, weights
+from ftjax.errors import DataError
+
+
+def described(workdir: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a finished run's model, and what its model.json says.
+
+    Raises:
+      DataError: there is no finished run.
+    """
+    folder = workdir / "model" if (workdir / "model").is_dir() else workdir
+    if not (folder / "model.json").is_file():
+        raise DataError(f"{workdir} holds no finished run: {folder / 'model.json'} is missing; train with --workdir {workdir} first")
+    return folder, files.read_json(folder / "model.json")
+
+
+def in_units(flat: dict[str, np.ndarray], description: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A regression's head answers in deviations from the mean; transformers has no place for these two, so they go into the head."""
+    if description["task"] != "regression":
+        return flat
+    mean, deviation = (float(description["task_settings"][name]) for name in ("mean", "deviation"))
+    scaled = {"head/kernel": flat["head/kernel"] * np.float32(deviation), "head/bias": flat["head/bias"] * np.float32(deviation) + np.float32(mean)}
+    return flat | scaled
+
+
+def held_by(spec: models.ModelSpec, description: dict[str, Any]) -> weights.Recognised:
+    """What the run's weights are."""
+    classes = tuple(description["classes"]) or None
+    read = description.get("input")
+    return weights.Recognised(spec.family, dict(spec.options), spec.num_classes, spec.image_size, "ftjax", read, classes=classes)
