@@ -64,10 +64,10 @@ def _taken_apart(path: str, leaf: Leaf) -> tuple[str, dict[str, Array]]:
     if isinstance(leaf, PiSSA):
         left, right = leaf.factors()
         return "lora", {"a": left, "b": right}
-    names = {LoRA: ("a", "b"), DoRA: ("a", "b", "magnitude"), IA3: ("gain",), OFT: ("rotation",)}.get(type(leaf))
-    if names is None:
-        raise ConfigError(f"{path} is a {type(leaf).__name__}, which other libraries have no form for; merge it")
-    return type(leaf).__name__.lower(), {name: getattr(leaf, name) for name in names}
+    for kind, names in ((LoRA, ("a", "b")), (DoRA, ("a", "b", "magnitude")), (IA3, ("gain",)), (OFT, ("rotation",))):
+        if type(leaf) is kind:
+            return kind.__name__.lower(), {name: getattr(leaf, name) for name in names}
+    raise ConfigError(f"{path} is a {type(leaf).__name__}, which other libraries have no form for; merge it")
 
 
 def assembled(params: Tree, tensors: Mapping[str, Any], scales: Mapping[str, float], sides: Mapping[str, Side]) -> Tree:
@@ -96,9 +96,9 @@ def assembled(params: Tree, tensors: Mapping[str, Any], scales: Mapping[str, flo
 def _put_together(path: str, fields: Mapping[str, Array], flat: Mapping[str, Any], scales: Mapping[str, float], sides: Mapping[str, Side]) -> Leaf:
     w, names = flat[path], set(fields)
     if names == {"a", "b"}:
-        return LoRA(w, **fields, scale=jnp.asarray(scales[path], jnp.float32))
+        return LoRA(w, fields["a"], fields["b"], jnp.asarray(scales[path], jnp.float32))
     if names == {"a", "b", "magnitude"}:
-        return DoRA(w, **fields, scale=jnp.asarray(scales[path], jnp.float32), norm=column_norm(dense(w)))
+        return DoRA(w, fields["a"], fields["b"], jnp.asarray(scales[path], jnp.float32), fields["magnitude"], column_norm(dense(w)))
     if names == {"gain"}:
         side = sides.get(path, "output")
         return IA3(w, fields["gain"], flat.get(path.rpartition("/")[0] + "/bias") if side == "output" else None, side)

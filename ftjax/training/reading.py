@@ -128,6 +128,10 @@ class _Written:
         """Documents in tokens, packed where they train."""
         return data.collect_language(config.data, config.text, config.task, self.encoder, config.seed)
 
+    def labelled(self, config: Config, classes: Sequence[str]) -> Split:
+        """Nothing: what is written has no label."""
+        raise ConfigError(f"task.name={config.task.name!r} learns to write, and rows without a label cannot be judged; allowed: task.name='classification'")
+
     def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How documents enter the model; it travels with the artefact."""
         columns = {role: entry["column"] for role, entry in dataset.report.get("columns", {}).items()}
