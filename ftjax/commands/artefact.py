@@ -27,6 +27,8 @@ from ftjax.training.plan import Plan, predict
 from ftjax.trees import Tree
 
 ADAPTER = "adapter.safetensors"
+ORIGINAL = "original"
+"""Folder of the files that a decoder came with and that an export hands on: how it generates, its tokenizer's settings."""
 _OF_TEXT = (TextPreprocessing, LanguagePreprocessing)
 
 
@@ -53,6 +55,8 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path, adapted: T
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
     if isinstance(plan.preprocessing, _OF_TEXT):
         plan.preprocessing.tokenizer.save(unchecked / data.TOKENIZER)
+    if plan.model.family.name == "decoder" and plan.selection.folder is not None:
+        weights.carry(plan.selection.folder, unchecked / ORIGINAL)
     if adapted is not None and plan.bound:
         _write_adapter(plan, adapted, batch_stats, unchecked / "adapter" / ADAPTER)
     loaded = load(unchecked)

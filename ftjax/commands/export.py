@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from ftjax import models, trees, weights
+from ftjax.commands.artefact import ORIGINAL
 from ftjax.commands.export_peft import export_peft
 from ftjax.commands.exported import described, held_by, in_units
 from ftjax.errors import ConfigError, DataError, WeightsError
@@ -74,7 +75,9 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
     flat = in_units({path: tensors[path] for path in tensors}, description)
     held = held_by(model.spec, description)
     tokenizer, longest = _tokenizer(folder, model, description)
-    weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest)
+    origin = folder / ORIGINAL
+    carried = origin if origin.is_dir() else None
+    weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest, carried=carried)
     _read_back(output, flat, model, held)
     return _left_behind(description["preprocessing"])
 

@@ -27,7 +27,7 @@ PENALTIES = (1.0, 0.1, 0.01, 0.001)
 """Strengths of the probe's penalty per row, strongest first: tried until the log loss of held out rows rises."""
 FILTER = "low_self_confidence"
 """How cleanlab chooses: as many rows as confident learning counts off the diagonal, those whose given label is least probable. Of cleanlab's ways it found
-changed labels with the best precision on three of four real sets (benchmarks/results/data_findings.md)."""
+changed labels with the best precision on two of four real sets and was level on a third (benchmarks/results/data_findings.md)."""
 _ITERATIONS = 200
 _FLOOR = 1e-12
 

@@ -38,6 +38,14 @@ _ENDS = {
 }
 
 
+def carry(origin: Path, folder: Path) -> None:
+    """Copy what `save_decoder` takes over from the directory that a decoder came from: `config.json` and the files of `CARRIED`, those that are there."""
+    for name in (CONFIG, *CARRIED):
+        if (origin / name).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(origin / name, folder / name)
+
+
 def save_decoder(
     folder: Path, flat: Mapping[str, Any], held: Recognised, task: str, labels: Mapping[str, Any], tokenizer: Path | None, carried: Path | None
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import jax
@@ -64,6 +65,11 @@ def test_language_modeling_from_rows_to_answers(tmp_path, capsys):
     predictor = load(tmp_path / "run")
     assert predictor.write(["1 and 1"], max_tokens=4) == [answers[0]["prediction"]]
     assert predictor.preprocessing.encoder.stops == (257,)
+
+    assert main(["export", "--workdir", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"} <= set(os.listdir(tmp_path / "out"))
+    carried = (tmp_path / "out" / "tokenizer_config.json").read_text()
+    assert carried == (tmp_path / "llama" / "tokenizer_config.json").read_text()
 
 
 def test_preferences_are_learnt_against_the_model_as_it_came(tmp_path, capsys):
