@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_language import sums, write_llama, write_rows
 from tiny_text import texts, write_bert, write_table
 
 from ftjax import files
@@ -39,6 +40,9 @@ def home(tmp_path_factory) -> Path:
     write_bert(home / "minilm")
     write_table(home / "reviews.csv", ("text", "label"), texts(60))
     write_table(home / "new.csv", ("text",), [(text,) for text, _ in texts(5, seed=1)])
+    write_llama(home / "smollm")
+    write_rows(home / "answers.jsonl", sums())
+    write_rows(home / "prompts.jsonl", [{"prompt": row["prompt"]} for row in sums(3)])
     return home
 
 
@@ -51,7 +55,7 @@ def run(home: Path, words: list[str]) -> str:
 
 def test_every_command_runs(home):
     ours = [line for line in COMMANDS if not line.startswith(RUN_BY_CI)]
-    assert len(ours) == 9
+    assert len(ours) == 12
     said = {}
     for line in ours:
         command, *words = line.replace("--split test", "--split=test").split()
@@ -64,6 +68,7 @@ def test_every_command_runs(home):
     assert len((home / "predictions.csv").read_text().splitlines()) == 81
     assert len((home / "answered.csv").read_text().splitlines()) == 6
     assert (home / "exported" / "tokenizer.json").is_file()
+    assert len((home / "answered.jsonl").read_text().splitlines()) == 3
 
 
 def test_the_python_example_runs(home):

@@ -134,12 +134,12 @@ class Predictor:
         """Whether the model writes texts."""
         return isinstance(self.preprocessing, LanguagePreprocessing)
 
-    def write(self, asked: Sequence[Any], *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> list[str]:
+    def write(self, asked: Sequence[Any], *, max_tokens: int | None = None, temperature: float = 0.0, seed: int = 0) -> list[str]:
         """What the model answers.
 
         Args:
           asked: prompts: texts, or lists of messages `{"role", "content"}`, or turns.
-          max_tokens: of an answer, at most.
+          max_tokens: of an answer, at most; None: 128, or as many as the model has places for after the longest prompt.
           temperature: 0: always the best token.
           seed: of what is drawn above that.
 
@@ -149,8 +149,10 @@ class Predictor:
         if not self.writes:
             raise ConfigError(f"{self!r} does not write texts; allowed: predict")
         encoder = self.preprocessing.encoder
-        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop_ids=encoder.stops)
-        return written.answers(self.model, self.params, encoder, [written.turns(prompt) for prompt in asked], sampling)
+        prompts = [encoder.prompt(written.turns(prompt)).tolist() for prompt in asked]
+        most = max_tokens if max_tokens is not None else written.most_tokens(self.model, prompts)
+        sampling = Sampling(max_tokens=most, temperature=temperature, seed=seed, stop_ids=encoder.stops)
+        return written.answers(self.model, self.params, encoder.tokenizer, prompts, sampling)
 
     def logits(self, split: data.Split) -> np.ndarray:
         """float32 `[n classes]`, one row per example, in order."""

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bad-files", default="error", choices=("error", "skip"), help="what an unreadable image does: end the command, or be left out and named"
     )
     parser.add_argument("--probabilities", action="store_true", help="write the probability of every class")
-    parser.add_argument("--max-tokens", type=int, default=128, metavar="N", help="models that write: tokens of an answer, at most")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="models that write: tokens of an answer, at most; default: 128, or what fits")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="models that write: 0 takes the best token, above it tokens are drawn")
     parser.add_argument("--seed", type=int, default=0, help="models that write: of what is drawn")
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ftjax.config import TextConfig
-from ftjax.data.language.encoding import Encoder
 from ftjax.data.language.turns import Turn, filled, read_turns
+from ftjax.data.text import Tokenizer
 from ftjax.data.text.table import Table, read_table, row_name
 from ftjax.errors import DataError
 from ftjax.evaluation.generation import Generator
 from ftjax.evaluation.sampling import Sampling
+from ftjax.models import Model
+from ftjax.trees import Tree
 
 LEDGER = (
     ("rows", "rows"),
@@ -26,6 +28,8 @@ LEDGER = (
     ("dropped", "left out"),
 )
 """Columns of the ledger: key in data.json -> title."""
+MOST = 128
+"""Tokens of an answer where nobody says how many."""
 _BATCH = 16
 """Prompts that are answered together."""
 
@@ -69,14 +73,18 @@ def turns(prompt: Any) -> tuple[Turn, ...]:
     return _asked(prompt, None)
 
 
-def answers(model: Any, params: Any, encoder: Encoder, asked: Sequence[tuple[Turn, ...]], sampling: Sampling) -> list[str]:
+def most_tokens(model: Model, prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens an answer may have where nobody said: `MOST`, or what the model has places for after the longest prompt."""
+    return max(1, min(MOST, int(model.spec.options["positions"]) - max(map(len, prompts), default=0)))
+
+
+def answers(model: Model, params: Tree, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
     """What the model writes after each prompt, up to the token that ends it.
 
     Raises:
       ConfigError: a prompt is too long for the model.
     """
-    generator = Generator(model, params, encoder.tokenizer)
-    prompts = [encoder.prompt(turns).tolist() for turns in asked]
+    generator = Generator(model, params, tokenizer)
     found = []
     for start in range(0, len(prompts), _BATCH):
         part = prompts[start : start + _BATCH]

@@ -143,10 +143,10 @@ class Generator:
             if not 0 <= min(prompt) <= max(prompt) < options["vocabulary"]:
                 raise ConfigError(f"generation: prompt {row} has tokens {min(prompt)} to {max(prompt)}; allowed: 0 to {options['vocabulary'] - 1}")
             if len(prompt) + sampling.max_tokens > options["positions"]:
-                room = options["positions"] - sampling.max_tokens
+                room = options["positions"] - len(prompt)
                 raise ConfigError(
-                    f"generation: prompt {row} has {len(prompt)} tokens; with max_tokens={sampling.max_tokens} and {options['positions']} positions, "
-                    f"allowed: at most {room}"
+                    f"generation: prompt {row} has {len(prompt)} tokens of the model's {options['positions']}; max_tokens={sampling.max_tokens} does not fit, "
+                    f"allowed: {f'at most {room}' if room > 0 else 'a shorter prompt'}"
                 )
         if sampling.stop and self._tokenizer is None:
             raise ConfigError("generation: stop strings need a tokenizer; allowed without: stop_ids")

@@ -132,7 +132,7 @@ def test_draws_have_the_distribution_that_was_asked_for():
     [
         ([[1], []], {}, "prompt 1 has no token; allowed: at least one"),
         ([[1, 30]], {}, "prompt 0 has tokens 1 to 30; allowed: 0 to 29"),
-        ([[1] * 10], {"max_tokens": 76}, "prompt 0 has 10 tokens; with max_tokens=76 and 80 positions, allowed: at most 4"),
+        ([[1] * 10], {"max_tokens": 76}, "prompt 0 has 10 tokens of the model's 80; max_tokens=76 does not fit, allowed: at most 70"),
         ([[1]], {"stop": ("x",)}, "stop strings need a tokenizer"),
         ([[1]], {"temperature": -1.0}, "sampling: temperature=-1.0; allowed: at least 0"),
         ([[1]], {"top_p": 0.0}, "sampling: top_p=0.0; allowed: above 0 and at most 1"),
