@@ -93,8 +93,8 @@ EPOCHS = {"sign_digits": 8, "trec": 2}
 SETS = {"sign_digits": sign_digits, "trec": trec}
 
 
-def detection(noisy: Noisy) -> dict[str, float]:
-    """Share of the changed labels that is found, precision, and the chance that a changed label has the lower quality."""
+def detection(noisy: Noisy, drop: Path) -> dict[str, float]:
+    """Share of the changed labels that is found, precision, and the chance that a changed label has the lower quality; the ids that are named go to `drop`."""
     from sklearn.metrics import roc_auc_score
 
     plan, state = prepare_config(noisy.config)
@@ -103,12 +103,10 @@ def detection(noisy: Noisy) -> dict[str, float]:
     if len(missing) > 0.05 * len(noisy.changed):
         raise SystemExit(f"{len(missing)} of {len(noisy.changed)} changed rows are not in train; the ids are {train.ids[:2]}, {sorted(missing)[:2]}")
     part = suspects.Part(train.ids, train.labels, plan.features(state.theta0, state.extra["batch_stats"], "train"))
-    found = suspects.find_label_errors({"train": part}, plan.dataset.classes, suspects.copies(plan.dataset.report), plan.config.seed)
-    folds = suspects.label_errors.folds_of(train.ids, train.labels, suspects._groups(train.ids, suspects.copies(plan.dataset.report)), plan.config.seed)
-    probe = suspects.label_errors.out_of_fold(part.features, part.labels, folds, len(plan.dataset.classes))
-    score = suspects.label_errors.judge(part.labels, probe.values).score
+    probe, judged, _ = suspects.judge_labels(part, len(plan.dataset.classes), suspects.copies(plan.dataset.report), plan.config.seed)
     wrong = np.array([name in noisy.changed for name in train.ids])
-    named = {row["id"] for row in found["rows"]}
+    named = {name for name, one in zip(train.ids, judged.wrong, strict=True) if one}
+    files.write_text(drop, "".join(f"{name}\n" for name in sorted(named)))
     hits = len(named & noisy.changed)
     return {
         "rows": len(train.ids),
@@ -116,15 +114,16 @@ def detection(noisy: Noisy) -> dict[str, float]:
         "named": len(named),
         "found": hits / max(1, int(wrong.sum())),
         "precision": hits / max(1, len(named)),
-        "auc": float(roc_auc_score(wrong, -score)),
-        "probe_accuracy": found["probe"]["accuracy"],
+        "auc": float(roc_auc_score(wrong, -judged.score)),
+        "probe_accuracy": probe.accuracy,
     }
 
 
-def accuracy(name: str, noisy: Noisy, arm: str, seed: int, folder: Path, smoke: bool) -> float:
-    """Test accuracy of full fine-tuning, whole epochs by the recipe."""
+def accuracy(name: str, noisy: Noisy, drop: Path | None, seed: int, folder: Path, smoke: bool) -> float:
+    """Test accuracy of full fine-tuning, whole epochs by the recipe. Rows are left out by file: `data.label_errors="drop"` refuses to drop as many as it names
+    of the sign digits."""
     config = noisy.config
-    data = dataclasses.replace(config.data, label_errors="drop" if arm == "dropped" else "off")
+    data = dataclasses.replace(config.data, drop=str(drop) if drop else None)
     train = TrainConfig(duration="4 steps") if smoke else TrainConfig(duration=f"{EPOCHS[name]} epochs", batch_size=32)
     settings: dict[str, Any] = {"data": data, "seed": seed, "train": train, "method": "full"}
     settings |= {"evaluation": EvaluationConfig(baselines=()), "report": ReportConfig(progress="none")}
@@ -145,12 +144,16 @@ def _span(values: list[float]) -> str:
     return f"{np.median(values):.3f} ({min(values):.3f} to {max(values):.3f})" if values else "not run"
 
 
-def write(found: list[dict[str, Any]], target: Path) -> None:
-    """What has been measured so far."""
+def merged(one: dict[str, Any], target: Path) -> list[dict[str, Any]]:
+    """All that has been measured so far, written with this among it; an entry of the same set and seed is replaced."""
+    path = target / "label_noise.json"
+    before = files.read_json(path)["runs"] if path.is_file() else []
+    found = sorted([run for run in before if (run["set"], run["seed"]) != (one["set"], one["seed"])] + [one], key=lambda run: (run["set"], run["seed"]))
     epochs = " and ".join(f"{count} epochs ({name})" for name, count in EPOCHS.items())
     about = f"`python -m benchmarks.label_noise`: full fine-tuning, recipe values, {epochs}. Median (minimum to maximum) over the seeds."
     files.write_json(target / "label_noise.json", {"share": SHARE, "epochs": EPOCHS, "runs": found})
     files.write_text(target / "label_noise.md", f"# Label noise, {SHARE:.0%} uniform\n\n{about}\n\n{table(found)}")
+    return found
 
 
 def main() -> None:
@@ -161,17 +164,19 @@ def main() -> None:
     parser.add_argument("--detect", action="store_true", help="detection alone, no training")
     parser.add_argument("--smoke", action="store_true", help="few rows and steps; writes its results into the work directory")
     arguments = parser.parse_args()
-    found = []
+    found: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         for name in arguments.only:
             folder = arguments.workdir / name / str(seed)
             given = {noise: SETS[name](folder / f"data_{noise}", seed, noise == "noisy", arguments.smoke) for noise in ("clean", "noisy")}
-            one: dict[str, Any] = {"set": name, "seed": seed, "detection": detection(given["noisy"]), "accuracy": {}}
+            drop = folder / "drop.txt"
+            one: dict[str, Any] = {"set": name, "seed": seed, "detection": detection(given["noisy"], drop), "accuracy": {}}
             for arm in () if arguments.detect else ARMS:
-                one["accuracy"][arm] = accuracy(name, given["clean" if arm == "clean" else "noisy"], arm, seed, folder / arm, arguments.smoke)
+                one["accuracy"][arm] = accuracy(
+                    name, given["clean" if arm == "clean" else "noisy"], drop if arm == "dropped" else None, seed, folder / arm, arguments.smoke
+                )
             print(name, seed, one["detection"], one["accuracy"], flush=True)
-            found.append(one)
-            write(found, arguments.workdir if arguments.smoke else RESULTS)
+            found = merged(one, arguments.workdir if arguments.smoke or arguments.detect else RESULTS)
     print(table(found))
 
 

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     text = config.data.source in TEXT_SOURCES
     if config.data.source == "squad":
         raise ConfigError("data.source='squad' is one JSON file, read at once; there is nothing to convert")
+    _check_convertible(config)
     with reporting.Progress("plain") as view:
         dataset = _collected(config, show.Decoding(view))
         for warning in dataset.report["warnings"]:
@@ -49,6 +50,22 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     source = "table" if text else "array_record"
     sys.stdout.write(f"{arguments.output}: {rows}\nread it with --config.data.source={source} --config.data.path={arguments.output}\n")
     return 0
+
+
+def _check_convertible(config: Config) -> None:
+    """Refuse what only a run can do to its rows.
+
+    Raises:
+      ConfigError: rows would be judged by a model, or become available by and by.
+    """
+    for key in ("label_errors", "outliers"):
+        if getattr(config.data, key) != "off":
+            raise ConfigError(
+                f"data.{key}={getattr(config.data, key)!r} judges rows by a pretrained model, and convert has none; write the ids to leave out into a file for "
+                "data.drop (ftjax data report --pretrained makes one), or set it when you train on what is written"
+            )
+    if config.data.curriculum in data.PACED:
+        raise ConfigError(f"data.curriculum={config.data.curriculum!r} says when rows are drawn, which files cannot; set it when you train on what is written")
 
 
 def _collected(config: Config, progress: data.Progress) -> data.Dataset:

@@ -107,6 +107,18 @@ class Workdir:
             return
         before = configuration.from_mapping(files.read_json(self.folder / "config.json")["config"], "config.json")
         data = files.read_json(self.folder / "data.json")
+        load = self.folder / "load.json"
+        if plan.load is not None and load.exists() and files.read_json(load)["sha256"] != plan.load.source.sha256:
+            raise WeightsError(
+                f"{self.folder} was begun from other weights: {plan.load.source.location} has changed since; restore it, or use another --workdir"
+            )
+        now = plan.dataset.report
+        if data["fingerprint"] != now["fingerprint"] and "collected" in data and data["collected"] == now.get("collected", now["fingerprint"]):
+            gone = data["cleaned"]["rows_before"] - data["cleaned"]["rows_after"]
+            raise DataError(
+                f"{self.folder} was begun without {gone} rows that data.label_errors or data.outliers left out, and would leave out "
+                "others now (another version of a library, or other devices); use another --workdir"
+            )
         if data["fingerprint"] != plan.dataset.report["fingerprint"]:
             raise DataError(
                 f"{self.folder} was begun on other data: {data['source']} has changed since (fingerprint {data['fingerprint'][:12]}, now "
@@ -117,11 +129,6 @@ class Workdir:
         if ways[0].get("sha256") != ways[1].get("sha256"):
             raise DataError(
                 f"{self.folder} was begun with another data.difficulty: {ways[1].get('file')} has changed since; restore it, or use another --workdir"
-            )
-        load = self.folder / "load.json"
-        if plan.load is not None and load.exists() and files.read_json(load)["sha256"] != plan.load.source.sha256:
-            raise WeightsError(
-                f"{self.folder} was begun from other weights: {plan.load.source.location} has changed since; restore it, or use another --workdir"
             )
 
     def _refuse(self, differences: list[str]) -> None:

@@ -93,7 +93,7 @@ def out_of_fold(
     Raises:
       DataError: features are not finite.
     """
-    _check_finite(features)
+    check_finite(features)
     values, penalty = np.zeros((len(labels), classes)), penalties[0]
     for number, fold in enumerate(np.unique(folds)):
         rest, held = folds != fold, folds == fold
@@ -128,24 +128,30 @@ def of_others(
     Raises:
       DataError: features are not finite.
     """
-    _check_finite(features)
-    _check_finite(other)
+    check_finite(features)
+    check_finite(other)
     return _Probe(features, labels).fit(penalty).probabilities(other, classes)
 
 
-def judge(labels: Int[np.ndarray, " rows"], probabilities: Float[np.ndarray, "rows classes"], by: str = FILTER) -> Judged:
+def judge(
+    labels: Int[np.ndarray, " rows"],
+    probabilities: Float[np.ndarray, "rows classes"],
+    judgeable: Bool[np.ndarray, " classes"] | None = None,
+    by: str = FILTER,
+) -> Judged:
     """Confident learning (Northcutt et al. 2021, arXiv 1911.00068), by cleanlab.
 
     A row counts as of class j where its probability of j is at least the mean probability of j among the rows labelled j. Such rows by (given, counted) class,
     scaled to the rows of each class, estimate the joint of given and true labels; as many rows as are off its diagonal are called wrong.
-    Rows of a class with fewer than `LEAST` rows are not judged.
+    Rows of a class that is not `judgeable` are not judged; None: classes with `LEAST` rows are.
     """
     import cleanlab.count
     import cleanlab.filter
     import cleanlab.rank
 
     counts = np.bincount(labels, minlength=probabilities.shape[1])
-    judged = np.isin(labels, np.flatnonzero(counts >= LEAST))
+    judgeable = counts >= LEAST if judgeable is None else judgeable
+    judged = judgeable[labels]
     used, values = labels[judged], probabilities[judged]
     wrong, score = np.zeros(len(labels), bool), np.ones(len(labels))
     noise = np.diag(counts.astype(np.float64))
@@ -156,7 +162,7 @@ def judge(labels: Int[np.ndarray, " rows"], probabilities: Float[np.ndarray, "ro
             wrong[judged] = cleanlab.filter.find_label_issues(used, values, filter_by=by, confident_joint=confident, n_jobs=1)
             score[judged] = cleanlab.rank.get_label_quality_scores(used, values, method="self_confidence")
             estimated = cleanlab.count.estimate_joint(used, values, confident_joint=confident) * len(used)
-        noise = np.where((counts >= LEAST)[:, None], np.asarray(estimated, np.float64), noise)
+        noise = np.where(judgeable[:, None], np.asarray(estimated, np.float64), noise)
     return Judged(wrong, score, probabilities.argmax(1), noise)
 
 
@@ -210,7 +216,12 @@ class _Probe:
         return found
 
 
-def _check_finite(features: np.ndarray) -> None:
+def check_finite(features: np.ndarray) -> None:
+    """Refuse features that say nothing.
+
+    Raises:
+      DataError: some are not finite.
+    """
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         raise DataError(f"the pretrained body gives features that are not finite for {len(bad)} rows (the first is row {int(bad[0])})")

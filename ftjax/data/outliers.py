@@ -23,14 +23,19 @@ class Distances:
     threshold: float
     neighbours: int
 
+    def of(self, rows: Int[np.ndarray, " some"]) -> Distances:
+        """Of these rows alone."""
+        return dataclasses.replace(self, values=self.values[rows], far=self.far[rows], nearest=self.nearest[rows])
+
 
 def find_outliers(
     features: Float[np.ndarray, "rows width"], other: Float[np.ndarray, "others width"] | None = None, neighbours: int = NEIGHBOURS
 ) -> tuple[Distances, Distances | None]:
     """Mean distance to the k nearest training rows, of the training rows themselves and of others (Ramaswamy et al. 2000), in standardised features.
 
-    The threshold is `exp(median + FAR * 1.4826 * MAD)` of the training rows' log distances: were those normal, six rows in a thousand would
-    be beyond it. Directions alone (features of length 1, Sun et al. 2022) leave no tail on the right: no row of five real sets would be beyond it.
+    The threshold is `exp(median + FAR * 1.4826 * MAD)` of the training rows' log distances (infinite where the MAD is 0): were those normal, six rows in a
+    thousand would be beyond it. Directions alone (features of length 1, Sun et al. 2022) leave no tail on the right: no row of five real sets would be beyond
+    any such threshold.
 
     Args:
       features: of the training rows, at least 2.
@@ -51,7 +56,9 @@ def find_outliers(
     values = distances.mean(1)
     logs = np.log(np.maximum(values, 1e-6))
     middle = float(np.median(logs))
-    threshold = float(np.exp(middle + FAR * 1.4826 * float(np.median(np.abs(logs - middle)))))
+    spread = float(np.median(np.abs(logs - middle)))
+    # Where half of the rows are equally near to others, nothing says what is far.
+    threshold = float(np.exp(middle + FAR * 1.4826 * spread)) if spread > 0 else float("inf")
     found = Distances(values, values > threshold, nearest[:, 0], float(np.exp(middle)), threshold, k)
     if other is None or not len(other):
         return found, None

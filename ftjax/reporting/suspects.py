@@ -31,9 +31,13 @@ def suspicious(kind: str, report: Mapping[str, Any], seen: Mapping[str, Mapping[
         )
         notes = [f"{entry['label']} → {entry['suggested']}" for entry in one["rows"]]
     else:
+        beyond = (
+            f"above {one['threshold']:.3g} ({one['deviations']:g} robust deviations of the log) here"
+            if one["threshold"] is not None
+            else "and the same for half of the rows, so none is called far"
+        )
         how = (
-            f"mean distance to the {one['neighbours']} nearest rows in the features of {report['pretrained']}: {one['median']:.3g} for the median row, above "
-            f"{one['threshold']:.3g} ({one['deviations']:g} robust deviations of the log) here"
+            f"mean distance to the {one['neighbours']} nearest rows in the features of {report['pretrained']}: {one['median']:.3g} for the median row, {beyond}"
         )
         notes = [f"{entry['label']}, distance {entry['distance']:.3g}" for entry in one["rows"]]
     rows = [{**row_of(entry["id"], seen), "note": wording.printable(note)} for entry, note in list(zip(one["rows"], notes))[:SHOWN]]

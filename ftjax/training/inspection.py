@@ -60,7 +60,7 @@ def findings(parts: suspects.Parts, dataset: Dataset, kinds: Sequence[str], seed
     if "label_errors" in kinds:
         found["label_errors"] = suspects.find_label_errors(parts, dataset.classes, suspects.copies(dataset.report), seed)
     if "outliers" in kinds:
-        found["outliers"] = suspects.find_outliers(parts, dataset.classes)
+        found["outliers"] = suspects.find_outliers(parts, dataset.classes, suspects.copies(dataset.report))
     return found
 
 

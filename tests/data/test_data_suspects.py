@@ -67,7 +67,8 @@ def test_report_names_rows_of_every_split_and_leaves_them_in(given):
     assert kept.splits is dataset.splits
     assert kept.report["fingerprint"] == "f"
     assert kept.examples == {"row0000": {"text": "seen"}}
-    assert "in train, 1 in test; they were left in; label_errors in data.json names them" in kept.report["warnings"][0]
+    assert "of 240 in train, 1 in test; the probe is right for 88% of them" in kept.report["warnings"][0]
+    assert kept.report["warnings"][0].endswith("they were left in; label_errors in data.json names them")
     assert left_out(kept.report) == []
 
 
@@ -105,11 +106,52 @@ def test_test_labels_change_nothing_about_the_training_rows(given):
     assert first["found"]["test"] < second["found"]["test"]
 
 
-def test_copies_share_a_fold_and_no_class_is_emptied(given):
+def test_copies_share_a_fold_and_no_class_is_emptied(given, monkeypatch):
     dataset, parts, _ = given
-    assert suspects._groups(["a", "b", "c", "d"], [["a", "c"], ["c", "d", "x"]]).tolist() == [0, 1, 0, 0]
+    assert suspects.groups_of(["a", "b", "c", "d"], [["a", "c"], ["c", "d", "x"]]).tolist() == [0, 1, 0, 0]
     third = [name for name, label in zip(parts["train"].ids, parts["train"].labels) if label == 2]
     every = [{"id": name, "split": "train", "label": "c", "suggested": "a", "score": 0.1} for name in third]
-    found = {"label_errors": {"rows": every, "found": {"train": len(every)}}}
+    found = {"label_errors": {"rows": every, "found": {"train": len(every)}, "probe": {"accuracy": 0.5, "majority": 0.4}}}
+    monkeypatch.setattr(suspects, "MOST", 0.5)
     with pytest.raises(DataError, match=r"would drop every training row of class 'c'; use 'report', and data.drop for single rows"):
         suspects.applied(dataset, DataConfig(label_errors="drop"), found, {})
+
+
+def test_a_probe_that_disagrees_with_too_many_labels_drops_none(given):
+    dataset, parts, _ = given
+    many = [{"id": name, "split": "train", "label": "a", "suggested": "b", "score": 0.1} for name in parts["train"].ids[:81]]
+    found = {"label_errors": {"rows": many, "found": {"train": 81}, "probe": {"accuracy": 0.44, "majority": 0.1}}}
+    message = r"would leave out 81 of 240 training rows \(34%\); the probe is right for 44% of them \(always the largest class: 10%\).*use 'report'"
+    with pytest.raises(DataError, match=message):
+        suspects.applied(dataset, DataConfig(label_errors="drop"), found, {})
+    kept = suspects.applied(dataset, DataConfig(label_errors="report"), found, {})
+    assert "the probe is right for 44% of them" in kept.report["warnings"][0]
+
+
+def test_a_class_of_nothing_but_copies_is_not_judged(given):
+    _, parts, _ = given
+    copies = [name for name, label in zip(parts["train"].ids, parts["train"].labels) if label == 2]
+    found = suspects.find_label_errors(parts, CLASSES, [copies], 0)
+    assert found["not_judged"] == ["c"]
+    assert not [row for row in found["rows"] if row["label"] == "c"]
+
+
+def test_copies_count_once_where_rows_are_far_from_others():
+    draw = np.random.default_rng(0)
+    once = draw.normal(size=(80, 8))
+    features = np.concatenate([once, np.repeat(once[:10], 12, axis=0)])
+    ids = names(len(features))
+    together = [[ids[row], *ids[80 + 12 * row : 92 + 12 * row]] for row in range(10)]
+    part = suspects.Part(ids, np.zeros(len(ids), int), features)
+    alone = suspects.find_outliers({"train": suspects.Part(ids[:80], np.zeros(80, int), once)}, CLASSES)
+    found = suspects.find_outliers({"train": part}, CLASSES, together)
+    assert found["threshold"] == pytest.approx(alone["threshold"])
+    assert {row["id"] for row in found["rows"]} >= {row["id"] for row in alone["rows"]}
+    assert suspects.find_outliers({"train": part}, CLASSES)["rows"] == []  # copies that nobody knows of: half of the rows are at no distance
+
+
+def test_features_that_are_not_finite_are_an_error(given):
+    _, parts, _ = given
+    broken = dataclasses.replace(parts["test"], features=np.full_like(parts["test"].features, np.nan))
+    with pytest.raises(DataError, match="features that are not finite"):
+        suspects.find_outliers({**parts, "test": broken}, CLASSES)
