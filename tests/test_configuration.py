@@ -82,7 +82,7 @@ def test_a_config_dict_is_as_strict_as_the_dataclass(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_key_or_wrong_type_in_a_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"c\.py, line \d+: .*unexpected keyword argument 'sed'.*; did you mean 'seed'\? allowed: 'after'"):
+    with pytest.raises(ConfigError, match=r"c\.py, line \d+: .*unexpected keyword argument 'sed'.*; did you mean 'seed'\? allowed: 'adapter', 'after'"):
         configuration.load_file(write(tmp_path, "return Config(sed=1)"))
     with pytest.raises(ConfigError, match=r"unexpected keyword argument 'lr'.*; did you mean 'optimizer.learning_rate'\?"):
         configuration.load_file(write(tmp_path, "from ftjax.config import OptimizerConfig; return Config(optimizer=OptimizerConfig(lr=1))"))

@@ -18,7 +18,7 @@ from ftjax.data.report import suspicion
 from ftjax.errors import ConfigError, DataError
 from ftjax.training import inspection
 from ftjax.training.feature_cache import FeatureCache
-from ftjax.training.prepare import pretrained_body
+from ftjax.training.model import pretrained_body
 from ftjax.training.reading import reader
 from ftjax.training.select import select
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from ftjax import adapters, coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
@@ -22,6 +20,7 @@ from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
 from ftjax.tasks import LANGUAGE, Classification, Preference, Task, check_labels, check_task, make_task
 from ftjax.training import inspection
+from ftjax.training import model as model_of_run
 from ftjax.training.dynamics import check_dynamics
 from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.forgetting import prepare_meter
@@ -33,9 +32,6 @@ from ftjax.training.state import TrainState, create_state
 from ftjax.training.step import StepParts
 from ftjax.training.writing import with_reference
 from ftjax.trees import Tree
-
-_ADAPTERS = 2**31 - 2
-"""What the start of adapters folds into the seed's key."""
 
 
 def prepare_config(config: Config, *, coefficients: Mapping[str, Any] | None = None) -> tuple[Plan, TrainState]:
@@ -91,12 +87,12 @@ def prepare(
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
-    model = _build(config, spec)
+    model = model_of_run.build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
     dataset = _paced(config, dataset, clock)
-    load, params, extra = _load(config, selection, model, keeps_head)
+    load, params, extra = model_of_run.load(config, selection, model, keeps_head)
     check_after(config.after, pretrained=load is not None)
-    params, bound = _bind(config, params)
+    params, bound = model_of_run.bind(config, params)
     rule = adapters.partition_spec(bound, model.partition_spec)
     table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
@@ -107,9 +103,7 @@ def prepare(
     followed = len(dataset.splits["train"]) if config.train.cartography else 0
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
-    if isinstance(task, Preference) and isinstance(preprocessing, data.LanguagePreprocessing):
-        size = -(-config.evaluation.batch_size // distribution.batch_devices(mesh)) * distribution.batch_devices(mesh)
-        dataset = with_reference(dataset, task, model, preprocessing, state.params, functools.partial(distribution.put_batch, mesh=mesh), size)
+    dataset = _referenced(config, dataset, task, model, preprocessing, state.params, mesh)
     meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
     plan = Plan(
         resolved=resolved,
@@ -139,7 +133,7 @@ def _inspected(
     config: Config, dataset: Dataset, kinds: Sequence[str], selection: Selection, preprocessing: Preprocessing, mesh: Mesh, store: FeatureCache
 ) -> Dataset:
     """The data set as the pretrained body sees it: with findings, and without the training rows that are dropped for them."""
-    body, params, batch_stats = pretrained_body(
+    body, params, batch_stats = model_of_run.pretrained_body(
         config, selection, len(dataset.classes), preprocessing, mesh, store, in_memory=dataset.report.get("in_memory", True)
     )
     report = dataset.report
@@ -149,14 +143,12 @@ def _inspected(
     return dataset
 
 
-def pretrained_body(
-    config: Config, selection: Selection, classes: int, preprocessing: Preprocessing, mesh: Mesh, store: FeatureCache, *, in_memory: bool = True
-) -> tuple[inspection.Body, Tree, Tree]:
-    """The body as it came, its parameters and its running statistics, before anything else is decided."""
-    model = _build(config, selection.spec(classes))
-    _, params, extra = _load(config, selection, model, keeps_head=False)
+def _referenced(config: Config, dataset: Dataset, task: Task, model: models.Model, preprocessing: Preprocessing, params: Tree, mesh: Mesh) -> Dataset:
+    """The data set with what the model as it came gives each answer, where preferences are learnt."""
+    if not isinstance(task, Preference) or not isinstance(preprocessing, data.LanguagePreprocessing):
+        return dataset
     size = distribution.whole_batches(mesh, config.evaluation.batch_size)
-    return inspection.Body(model, preprocessing, mesh, store, size, 0 if in_memory else config.data.workers), params, extra.get("batch_stats", {})
+    return with_reference(dataset, task, model, preprocessing, params, functools.partial(distribution.put_batch, mesh=mesh), size)
 
 
 def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh, measures: Measures) -> recipes.Facts:
@@ -206,42 +198,6 @@ def _clock(config: Config, train: Split, mesh: Mesh) -> durations.Clock:
     if tokens is not None:
         clock = dataclasses.replace(clock, batch_size=round(len(train) / clock.epoch))
     return dataclasses.replace(clock, total_steps=durations.to_steps(config.train.duration or "1 epochs", clock, "train.duration", minimum=1))
-
-
-def _build(config: Config, spec: models.ModelSpec) -> models.Model:
-    """The model, computed as the configuration says."""
-    settings = config.model
-    return models.build(
-        spec,
-        precision=settings.precision,
-        batch_statistics=settings.batch_statistics or "frozen",
-        remat=settings.remat,
-        drop_path=settings.drop_path,
-        dropout=settings.dropout or 0.0,
-        scan=settings.scan,
-        neftune=config.augment.neftune,
-    )
-
-
-def _load(config: Config, selection: Selection, model: models.Model, keeps_head: bool) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
-    """Initial variables, with the pretrained values put in."""
-    params, extra = jax.jit(model.init)(jax.random.key(config.seed))
-    if selection.source is None or selection.recognised is None:
-        return None, params, extra
-    initial = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
-    target = {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in initial.items()}
-    fresh = () if keeps_head else ("head",)
-    plan = weights.plan(selection.source, selection.recognised, target, reinitialise=(), fresh=fresh, image_size=selection.image_size)
-    loaded = plan.apply({path: np.asarray(leaf) for path, leaf in initial.items()})
-    fill = functools.partial(trees.map_with_path, lambda path, leaf: jnp.asarray(loaded[path], leaf.dtype))
-    return plan, fill(params), {"batch_stats": fill(extra["batch_stats"])} if extra.get("batch_stats") else {}
-
-
-def _bind(config: Config, params: Tree) -> tuple[Tree, tuple[adapters.Bound, ...]]:
-    """The parameters with adapters, and what was bound; nothing where the method is none."""
-    if config.adapter.kind is None:
-        return params, ()
-    return adapters.bind(params, config.adapter, jax.random.fold_in(jax.random.key(config.seed), _ADAPTERS))
 
 
 def _table(

@@ -111,6 +111,6 @@ def test_the_configured_task_is_made_and_an_unknown_one_refused() -> None:
     assert make_task(TaskConfig(), ("ant", "bee")) == Classification(classes=("ant", "bee"))
     with pytest.raises(
         ConfigError,
-        match=r"^task.name: unknown task 'clasification'; did you mean 'classification' or 'token_classification'\? allowed: 'classification', 'multi",
+        match=r"^task.name: unknown task 'clasification'; did you mean 'classification' or 'token_classification'\? allowed: 'classification', 'language_mod",
     ):
         make_task(TaskConfig(name="clasification"), ("ant", "bee"))

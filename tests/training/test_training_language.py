@@ -28,7 +28,7 @@ def gradient(task, encoder, batch, hyper=None, microbatches=1):
         parts = StepParts(model, task, LanguagePreprocessing(encoder, "language_modeling"), None, microbatches=microbatches)  # pyrefly: ignore
         state = small.TrainState(jnp.zeros((), jnp.int32), params, jax.tree.map(lambda leaf: None, params), None, {"batch_stats": {}, "anchor": params})
         batch = {name: jnp.asarray(values) for name, values in batch.items()}
-        loss, _, _, found = jax.jit(lambda batch: _mean_gradient(parts, state, params, batch, hyper or {}, jax.random.key(1)))(batch)
+        loss, *_, found = jax.jit(lambda batch: _mean_gradient(parts, state, params, batch, hyper or {}, jax.random.key(1)))(batch)
         return float(loss), {path: np.asarray(leaf) for path, leaf in trees.flatten(found).items()}
 
 

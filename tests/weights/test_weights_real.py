@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 from weights_files import build, loaded_model, target_of, zeros_of
 
-from ftjax.errors import WeightsError
 from ftjax.weights import open_weights, plan, recognise
 
 VIT, MOBILENET = "vit_tiny_patch16_224", "mobilenet_v2_0.35_notop"
@@ -56,9 +55,9 @@ def test_recognised_options_and_input_are_those_of_the_named_models(shared_data)
         assert models.InputSpec.from_json(recognised.input) == inputs
 
 
-def test_a_language_model_is_refused(shared_data):
-    with pytest.raises(WeightsError, match=r"47 tensors of no known model, the first being model\.embed_tokens\.weight"):
-        recognise(open_weights(str(shared_data / "weights" / "stories260K")))
+def test_a_language_model_is_recognised(shared_data):
+    held = recognise(open_weights(str(shared_data / "weights" / "stories260K")))
+    assert (held.family, held.name_map, held.options["depth"], held.options["vocabulary"]) == ("decoder", "Hugging Face decoder", 5, 512)
 
 
 def imagenet(folder) -> tuple[np.ndarray, np.ndarray]:
