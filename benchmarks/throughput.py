@@ -84,7 +84,7 @@ def readers(files: list[str], root: Path, cache: Path) -> dict:
     rows = read_source(DataConfig(source="image_folder", path=str(root)))
     order = np.arange(len(rows))
     steps = len(rows) // BATCH
-    demanded = image_split(rows.ids, rows.labels, OnDemand(rows, IMAGE, MAX_PIXELS, order, contents=contents_of(rows, workers=WORKERS)))
+    demanded = image_split(rows.ids, rows.labels, OnDemand(rows, IMAGE, MAX_PIXELS, order, contents=contents_of(rows, workers=WORKERS)[0]))
     inspection, _ = inspect_cached(rows, IMAGE, cache, max_pixels=MAX_PIXELS, cache_megabytes=0, workers=WORKERS)
     kept = image_split(rows.ids, rows.labels, images_of(rows, inspection, order, IMAGE, MAX_PIXELS))
     assert all(np.array_equal(first, second) for first, second in zip(batch_at(demanded, 0, BATCH, 0).values(), batch_at(kept, 0, BATCH, 0).values()))

@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     if foreign is not None:
         also = "" if arguments.pretrained is None else "; with --pretrained also model.* and evaluation.batch_size"
         raise ConfigError(f"--config.{foreign} means nothing to `data report`; it reads data.*, text.* and task.name{also}")
+    if "data.cache" in flags:
+        raise ConfigError("--config.data.cache means nothing to `data report`: it keeps nothing of what it decodes or computes; leave it out")
     if arguments.output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {arguments.output}: name a .html file")
     config, why = _config(arguments.path, flags)

@@ -60,14 +60,13 @@ def _features(config: Config, findings: Findings, classes: tuple[str, ...]) -> s
     selection = select(config)
     reading = reader(config, selection)
     split = reading.labelled(config, classes)
+    gone = set(findings.report.get("left_out", {}).get("ids", ()))
+    split = suspects.rows_of_split(split, np.array([row for row, name in enumerate(split.ids) if name not in gone], np.int64))
     mesh = distribution.make_mesh(config.mesh)
     preprocessing = reading.preprocessing(config, Dataset({}, classes, findings.report))
     # An inspection has no fingerprint of the whole content, so nothing that it computes is kept.
     body, params, batch_stats = pretrained_body(config, selection, len(classes), preprocessing, mesh, FeatureCache(None), in_memory=False)
-    values = body.features(params, batch_stats, split, {"fingerprint": ""})
-    gone = set(findings.report.get("left_out", {}).get("ids", ()))
-    kept = np.array([row for row, name in enumerate(split.ids) if name not in gone], np.int64)
-    return suspects.Part([split.ids[row] for row in kept], split.labels[kept], values[kept])
+    return suspects.Part(split.ids, split.labels, body.features(params, batch_stats, split, {"fingerprint": ""}))
 
 
 def _advice(found: dict[str, dict[str, Any]], told: set[str]) -> list[dict[str, Any]]:

@@ -14,16 +14,23 @@ from ftjax.training.plan import Plan
 
 
 class Decoding:
-    """Says how far decoding is, every few seconds: large folders take minutes before anything else can be shown."""
+    """Says how far reading is, every few seconds: large folders take minutes before anything else can be shown.
+
+    With `data.cache` every file is read to know its content before what is missing is decoded; a count that begins anew is that second pass.
+    """
 
     def __init__(self, view: reporting.Progress, every: float = 5.0) -> None:
         self.view, self.every, self.said = view, every, time.monotonic()
+        self.before, self.verb = 0, "read"
 
     def __call__(self, done: int, total: int) -> None:
-        """Called with the number of images read and of all."""
+        """Called with the number of images done and of all, in ascending order within a pass."""
+        if done <= self.before:
+            self.verb = "decoded"
+        self.before = done
         if time.monotonic() - self.said >= self.every:
             self.said = time.monotonic()
-            self.view.message(f"read {done:,} of {total:,} images")
+            self.view.message(f"{self.verb} {done:,} of {total:,} images")
 
 
 def plan(view: reporting.Progress, plan: Plan) -> None:

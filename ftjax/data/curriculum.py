@@ -158,7 +158,13 @@ def draw(curriculum: Curriculum, step: int, batch_size: int, seed: int) -> Int[n
     """The rows of a step before the pacing ends: uniformly from those available, without repeats as long as there are enough of them."""
     count = available(curriculum, step)
     words = np.random.Philox(key=np.array([seed & _WORD, step | _PACE], np.uint64)).random_raw(count)
-    return curriculum.order[np.resize(np.argsort(words, kind="stable"), batch_size)]
+    return curriculum.order[np.resize(_smallest(words, min(batch_size, count)), batch_size)]
+
+
+def _smallest(words: np.ndarray, count: int) -> Int[np.ndarray, " count"]:
+    """`argsort(words, stable)[:count]`, without sorting all of them: every row up to the last word that counts, those in order of (word, row)."""
+    rows = np.flatnonzero(words <= np.partition(words, count - 1)[count - 1])
+    return rows[np.argsort(words[rows], kind="stable")[:count]]
 
 
 _WORD = 2**64 - 1

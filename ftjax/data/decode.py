@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import struct
+from importlib.metadata import version
 
 import numpy as np
 import simplejpeg
@@ -21,8 +22,8 @@ from ftjax.errors import DataError
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NAMES = {"1": "black and white", "L": "grey", "LA": "grey", "P": "palette", "CMYK": "CMYK"}
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, IndexError, KeyError, TypeError, MemoryError)
-"""What Pillow and simplejpeg raise on damaged files."""
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, IndexError, KeyError, TypeError)
+"""What Pillow and simplejpeg raise on damaged files. MemoryError is none of them: it says nothing about the file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +32,11 @@ class Decoded:
 
     pixels: UInt8[np.ndarray, "h w 3"]
     conversions: tuple[str, ...] = ()
+
+
+def decoders() -> dict[str, str]:
+    """The libraries that pixels come from and their versions: with another one, nothing that was kept of decoded pictures may be used."""
+    return {name: version(name) for name in ("simplejpeg", "pillow")}
 
 
 def decode(data: bytes | np.ndarray, max_pixels: int) -> Decoded:
@@ -45,6 +51,7 @@ def decode(data: bytes | np.ndarray, max_pixels: int) -> Decoded:
 
     Raises:
       DataError: not an image of these formats, damaged, cut short or too large. The message does not know the file's name.
+      MemoryError: there is not enough memory now; whether the file is whole is not known.
     """
     if isinstance(data, np.ndarray):
         return _from_array(data, max_pixels)

@@ -2,26 +2,28 @@
 
 An entry is a folder `pictures/<key>/`: `pixels.bin`, allocated at once, and `rows.jsonl`, which gets a line with check sums whenever a block of rows is
 done. So a killed run goes on where it was, what is damaged is decoded again, and nothing stale is ever read: other bytes in a file, another size or another
-version of a decoder make another key. One process fills an entry, others that want it wait.
+version of a decoder make another key. A row that cannot be read now is no content: it is never taken from an entry. One process fills an entry, others that
+want it wait; an entry that is complete is only read, so it may lie on a disk that cannot be written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from ftjax import files
 from ftjax.data.dataset import Progress, Rows
+from ftjax.data.decode import decoders
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.near_images import SIDE, Signatures
 from ftjax.data.reading import PATIENCE, Found, Inspection, contents_of, decode_rows, inspect
@@ -29,7 +31,7 @@ from ftjax.data.reading import PATIENCE, Found, Inspection, contents_of, decode_
 FOLDER = "pictures"
 BLOCK = 256
 """Rows that have one check sum."""
-_FORM = 1
+_FORM = 2
 _GREY = 4 * SIDE * SIDE
 
 
@@ -47,6 +49,8 @@ def inspect_cached(
 ) -> tuple[Inspection, dict[str, Any]]:
     """`inspect`, with the pixels in a file below `cache`; rows that lie there already are not decoded.
 
+    `progress` is called through two passes: reading every file to know its content, then decoding what is missing, if anything is.
+
     Returns:
       What `inspect` returns, bit for bit, and what data.json says of the cache; where the disk does not take it, why, and the pass as without a cache.
 
@@ -54,20 +58,19 @@ def inspect_cached(
       DataError: a file does not answer, or changes while it is read.
     """
     options: dict[str, Any] = {"max_pixels": max_pixels, "workers": workers, "progress": progress, "patience": patience}
-    contents = contents_of(source, workers=workers, patience=patience)
+    contents, unreadable = contents_of(source, workers=workers, progress=progress, patience=patience)
     parts = _parts(contents, image, max_pixels, near)
     folder = cache.expanduser() / FOLDER / _digest(parts)
     needed = len(source) * _row_bytes(image, near)
     with contextlib.ExitStack() as stack:
         try:
-            entry = stack.enter_context(_opened(folder, parts, len(source), image, near))
+            entry = _complete(folder, contents, image, near) or stack.enter_context(_opened(folder, parts, contents, image, near))
         except OSError as error:
-            why = (
-                f"data.cache: decoded pictures are not kept, {folder} cannot take the {needed:,} bytes that are needed "
-                f"({error.strerror or error}); the run goes on without the cache"
-            )
-            return inspect(source, image, cache_megabytes=cache_megabytes, near=near, **options), {"folder": str(folder), "warnings": [why]}
-        found = dataclasses.replace(entry.found, contents=contents)
+            facts = {"folder": str(folder), "warnings": [_refused(folder, needed, error)]}
+            return inspect(source, image, cache_megabytes=cache_megabytes, near=near, **options), facts
+        found = entry.found
+        for row, why in unreadable.items():
+            found.outcomes[row] = why
         missing = entry.missing()
         decode_rows(source, missing, found, image, finished=entry.finished, **options)
         facts = {"folder": str(folder), "bytes": needed, "rows": len(source), "decoded": len(missing), "damaged": entry.damaged, "warnings": entry.warnings}
@@ -79,8 +82,16 @@ def inspect_cached(
 def _parts(contents: Sequence[bytes | None], image: ImageFormat, max_pixels: int, near: bool) -> dict[str, Any]:
     """Everything that the entry depends on. Ids and labels are no part of it: they are not in it."""
     digest = hashlib.sha256(b"".join(content or bytes(16) for content in contents)).hexdigest()
-    decoders = {name: version(name) for name in ("simplejpeg", "pillow")}
-    return {"form": _FORM, "rows": len(contents), "contents": digest, "image": dataclasses.asdict(image), "max_pixels": max_pixels, "near": near, **decoders}
+    return {"form": _FORM, "rows": len(contents), "contents": digest, "image": dataclasses.asdict(image), "max_pixels": max_pixels, "near": near, **decoders()}
+
+
+def _refused(folder: Path, needed: int, error: OSError) -> str:
+    """Why the cache is not used: there is no room, or another thing that the operating system said."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        what = f"cannot take the {needed:,} bytes that are needed ({error.strerror})"
+    else:
+        what = f"holds no complete entry and cannot be written ({error.strerror or error})"
+    return f"data.cache: decoded pictures are not kept, {folder} {what}; the run goes on without the cache"
 
 
 def _digest(parts: dict[str, Any]) -> str:
@@ -93,29 +104,30 @@ def _row_bytes(image: ImageFormat, near: bool) -> int:
 
 @dataclasses.dataclass(eq=False)
 class _Entry:
-    """An entry that is being filled: its arrays lie in the mapped file, `found` holds what is known of each row."""
+    """An entry: its arrays lie in the mapped file, `found` holds what is known of each row."""
 
     folder: Path
     found: Found
-    journal: BinaryIO
+    journal: BinaryIO | None
+    """None: the entry is only read."""
     done: list[bool]
     """Blocks that are complete."""
     left: list[int]
     """Rows of each block that are not decoded yet."""
-    damaged: list[str]
-    warnings: list[str]
+    damaged: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
     full: bool = False
     """Whether the journal takes no more."""
 
     def missing(self) -> list[int]:
-        """Rows that have to be decoded."""
-        return [row for row in range(len(self.found.hashes)) if not self.done[row // BLOCK]]
+        """Rows that have to be decoded; those that could not be read when the content was asked for are not: the key knows no content of theirs."""
+        return [row for row, content in enumerate(self.found.contents) if content is not None and not self.done[row // BLOCK]]
 
     def finished(self, row: int) -> None:
         """A row is decoded; with the last one of a block the block is noted, and so kept."""
         block = row // BLOCK
         self.left[block] -= 1
-        if self.left[block] or self.full:
+        if self.left[block] or self.full or self.journal is None:
             return
         try:
             self.journal.write(_line(block, self.found))
@@ -125,8 +137,22 @@ class _Entry:
             self.warnings.append(f"data.cache: {self.folder} takes no more ({error.strerror or error}); what is missing there is decoded again by the next run")
 
 
+def _complete(folder: Path, contents: list[bytes | None], image: ImageFormat, near: bool) -> _Entry | None:
+    """An entry in which nothing is missing or damaged, opened without writing anything; None where there is none."""
+    path = folder / "pixels.bin"
+    try:
+        if path.stat().st_size != len(contents) * _row_bytes(image, near):
+            return None
+        found = _mapped(path, contents, image, near, "r")
+        done, _ = _restore(folder / "rows.jsonl", found, damaged := [])
+    except OSError:
+        return None  # whoever opens it for writing meets the same and says so
+    entry = _Entry(folder, found, None, done, [])
+    return None if damaged or entry.missing() else entry
+
+
 @contextlib.contextmanager
-def _opened(folder: Path, parts: dict[str, Any], rows: int, image: ImageFormat, near: bool) -> Iterator[_Entry]:
+def _opened(folder: Path, parts: dict[str, Any], contents: list[bytes | None], image: ImageFormat, near: bool) -> Iterator[_Entry]:
     """The entry, for this process alone while it may be written.
 
     Raises:
@@ -136,10 +162,12 @@ def _opened(folder: Path, parts: dict[str, Any], rows: int, image: ImageFormat, 
     with (folder / "lock").open("ab") as lock:
         _lock(lock)
         files.write_json(folder / "about.json", parts)
-        damaged = _allocate(folder, rows * _row_bytes(image, near))
-        found = _mapped(folder / "pixels.bin", rows, image, near)
-        done = _restore(folder / "rows.jsonl", found, damaged)
-        left = [len(range(*_range(block, rows))) for block in range(len(done))]
+        damaged = _allocate(folder, len(contents) * _row_bytes(image, near))
+        found = _mapped(folder / "pixels.bin", contents, image, near, "r+")
+        done, kept = _restore(folder / "rows.jsonl", found, damaged)
+        if not all(done) and (folder / "rows.jsonl").exists():
+            files.write_text(folder / "rows.jsonl", b"".join(kept).decode())
+        left = [sum(content is not None for content in contents[slice(*_range(block, len(contents)))]) for block in range(len(done))]
         with (folder / "rows.jsonl").open("ab") as journal:
             yield _Entry(folder, found, journal, done, left, damaged, [f"data.cache: {text}; decoded again" for text in damaged])
 
@@ -169,23 +197,23 @@ def _allocate(folder: Path, size: int) -> list[str]:
     return damaged
 
 
-def _mapped(path: Path, rows: int, image: ImageFormat, near: bool) -> Found:
+def _mapped(path: Path, contents: list[bytes | None], image: ImageFormat, near: bool, mode: Literal["r", "r+"]) -> Found:
     """The arrays of the file: all pixels, then all thumbnails, then which of them count."""
-    raw = np.asarray(np.memmap(path, np.uint8, "r+"))
+    raw, rows = np.asarray(np.memmap(path, np.uint8, mode)), len(contents)
     end = rows * image.size[0] * image.size[1] * 3
-    found = Found.empty(rows, raw[:end].reshape(rows, *image.size, 3))
+    found = dataclasses.replace(Found.empty(rows, raw[:end].reshape(rows, *image.size, 3)), contents=contents)
     if near:
         grey = raw[end : end + rows * _GREY].reshape(rows, 2 * SIDE, 2 * SIDE)
         found.signatures = Signatures(grey, raw[end + rows * _GREY :].view(bool))
     return found
 
 
-def _restore(path: Path, found: Found, damaged: list[str]) -> list[bool]:
-    """Take over every block whose line and bytes are whole; whether each block was. Lines that are not are dropped from the file."""
+def _restore(path: Path, found: Found, damaged: list[str]) -> tuple[list[bool], list[bytes]]:
+    """Take over every block whose line and bytes are whole; whether each block was, and the lines that were."""
     rows = len(found.hashes)
     done = [False] * -(-rows // BLOCK)
     if not path.exists():
-        return done
+        return done, []
     kept = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         value = _parsed(line)
@@ -201,9 +229,7 @@ def _restore(path: Path, found: Found, damaged: list[str]) -> list[bool]:
         found.restore(range(*_range(block, rows)), value["rows"])
         done[block] = True
         kept.append(line)
-    if sum(done) != len(done):
-        files.write_text(path, b"".join(kept).decode())
-    return done
+    return done, kept
 
 
 def _range(block: int, rows: int) -> tuple[int, int]:

@@ -6,7 +6,6 @@ The first pass keeps of every image only its hash, and its pixels while they fit
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -66,11 +65,13 @@ class Found:
         return cls(pixels, sizes, [None] * rows, [()] * rows, [None] * rows, Signatures.empty(rows) if near else None)
 
     def facts(self, rows: Sequence[int]) -> list[Any]:
-        """Everything but the arrays of these rows, as JSON: the reason, or hash, height, width and conversions."""
+        """Everything but the arrays of these rows, as JSON: the reason, or hash, height, width and conversions; None where nothing was read."""
         return [self._fact(row) for row in rows]
 
     def _fact(self, row: int) -> Any:
         outcome, digest = self.outcomes[row], self.hashes[row]
+        if self.contents[row] is None:
+            return None
         return outcome if isinstance(outcome, str) or digest is None else [digest.hex(), *map(int, self.sizes[row]), *outcome]
 
     def restore(self, rows: Sequence[int], facts: Sequence[Any]) -> None:
@@ -78,7 +79,7 @@ class Found:
         for row, fact in zip(rows, facts, strict=True):
             if isinstance(fact, str):
                 self.outcomes[row] = fact
-            else:
+            elif fact is not None:
                 self.hashes[row], self.sizes[row], self.outcomes[row] = bytes.fromhex(fact[0]), fact[1:3], tuple(fact[3:])
 
     def inspection(self) -> Inspection:
@@ -120,6 +121,8 @@ class OnDemand:
                     raise DataError("its content has changed since the data were collected; put the old file back, or begin a new run")
             except (DataError, OSError) as error:
                 raise DataError(f"{self.source.where}: {self.source.ids[row]}: {error}") from error
+            except MemoryError as error:
+                raise _no_memory(self.source, row) from error
 
         try:
             for _ in completed(read, range(len(wanted)), workers=1, patience=self.patience):
@@ -166,7 +169,7 @@ def decode_rows(
     """Read and decode these rows into `found`, in parallel; `finished(row)` is called in this thread, in no particular order.
 
     Raises:
-      DataError: a file does not answer, or has other bytes than `found.contents` says.
+      DataError: a file does not answer, has other bytes than `found.contents` says, or cannot be decoded for want of memory.
     """
 
     def read(row: int) -> None:
@@ -182,10 +185,12 @@ def decode_rows(
             raise DataError(f"{source.where}: {source.ids[row]}: its content has changed while the data were collected; begin again")
         found.contents[row] = content
         try:
-            decoded = decode(data, max_pixels)
+            put(row, data)
         except DataError as error:
             found.outcomes[row] = str(error)
-            return
+
+    def put(row: int, data: bytes | np.ndarray) -> None:
+        decoded = decode(data, max_pixels)
         if found.pixels is not None:
             found.pixels[row] = image.fit(decoded.pixels)
         if found.signatures is not None:
@@ -195,7 +200,7 @@ def decode_rows(
         found.hashes[row] = pixel_hash(decoded.pixels)
 
     try:
-        for done, (row, _) in enumerate(completed(read, rows, workers=workers, patience=patience), 1):
+        for done, (row, _) in enumerate(completed(_with_memory(source, read), rows, workers=workers, patience=patience), 1):
             finished(row)
             if progress is not None:
                 progress(done, len(rows))
@@ -208,24 +213,28 @@ def content_hash(data: bytes | np.ndarray) -> bytes:
     return pixel_hash(data) if isinstance(data, np.ndarray) else hashlib.blake2b(data, digest_size=16).digest()
 
 
-def contents_of(source: Rows, *, workers: int, patience: float = PATIENCE) -> list[bytes | None]:
-    """`content_hash` of every row, read in parallel and not decoded; None where it cannot be read.
+def contents_of(source: Rows, *, workers: int, progress: Progress | None = None, patience: float = PATIENCE) -> tuple[list[bytes | None], dict[int, str]]:
+    """`content_hash` of every row, read in parallel and not decoded, None where it cannot be read; and why it cannot, by row.
 
     Raises:
-      DataError: a file does not answer.
+      DataError: a file does not answer, or cannot be read for want of memory.
     """
     found: list[bytes | None] = [None] * len(source)
+    unreadable: dict[int, str] = {}
 
     def read(row: int) -> None:
-        with contextlib.suppress(DataError, OSError):
+        try:
             found[row] = content_hash(source.read(row))
+        except (DataError, OSError) as error:
+            unreadable[row] = str(error)
 
     try:
-        for _ in completed(read, range(len(source)), workers=workers, patience=patience):
-            pass
+        for done, _ in enumerate(completed(_with_memory(source, read), range(len(source)), workers=workers, patience=patience), 1):
+            if progress is not None:
+                progress(done, len(source))
     except Stalled as stalled:
         raise _stalled(source, stalled.items, stalled.seconds) from None
-    return found
+    return found, unreadable
 
 
 def images_of(source: Rows, inspection: Inspection, rows: Int[np.ndarray, " rows"], image: ImageFormat, max_pixels: int) -> InMemory | OnDemand:
@@ -233,6 +242,22 @@ def images_of(source: Rows, inspection: Inspection, rows: Int[np.ndarray, " rows
     if inspection.pixels is not None:
         return InMemory(inspection.pixels, rows)
     return OnDemand(source, image, max_pixels, rows, contents=inspection.contents)
+
+
+def _with_memory(source: Rows, read: Callable[[int], None]) -> Callable[[int], None]:
+    """`read`, which ends the pass with the row's name where memory is short: the file may be whole, so its row is not left out."""
+
+    def reading(row: int) -> None:
+        try:
+            read(row)
+        except MemoryError as error:
+            raise _no_memory(source, row) from error
+
+    return reading
+
+
+def _no_memory(source: Rows, row: int) -> DataError:
+    return DataError(f"{source.where}: {source.ids[row]}: there is not enough memory to read it; free some, or lower data.workers")
 
 
 def _stalled(source: Rows, rows: Sequence[int], seconds: float) -> DataError:

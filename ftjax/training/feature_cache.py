@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from ftjax import files, models, trees
+from ftjax.data.decode import decoders
 from ftjax.training.stage import Preprocessing
 from ftjax.trees import Tree
 
@@ -41,7 +42,8 @@ def feature_key(
 ) -> dict[str, Any]:
     """Everything that the features of some rows depend on, as values for JSON.
 
-    The shapes of a batch, the kind of device and their number are parts of it too: each may change the last bit of a sum. The head is not: it comes after.
+    The shapes of a batch, the kind of device and their number are parts of it too: each may change the last bit of a sum. So are the decoders' versions, which
+    may change a pixel. The head is not: it comes after.
 
     Args:
       model: the body; its head and what is random in training count for nothing.
@@ -69,6 +71,7 @@ def feature_key(
         "shapes": list(shapes),
         "devices": f"{devices} x {device.platform} {device.device_kind}",
         "jax": jax.__version__,
+        "decoders": decoders(),
     }
 
 

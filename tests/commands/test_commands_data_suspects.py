@@ -12,6 +12,7 @@ from PIL import Image
 from ftjax import main
 from ftjax.config import DataConfig
 from ftjax.data.sources import read_source
+from ftjax.training.inspection import Body
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -48,6 +49,18 @@ def test_a_wrong_label_is_suggested_with_its_picture_and_taken_only_by_choice(di
     lines = (page.parent / "drop.txt").read_text().splitlines()
     suggested = next(line for line in lines if "8/3_05.png" in line)
     assert suggested.startswith("# 8/3_05.png  # the label '8' is probably wrong; a probe that has not seen the row says '3' (quality of the label 0.")
+
+
+def test_rows_of_data_drop_are_left_out_before_features_are_computed(digits, tmp_path, monkeypatch):
+    asked, plain = [], Body.features
+    monkeypatch.setattr(Body, "features", lambda body, params, extra, split, told: (asked.extend(split.ids), plain(body, params, extra, split, told))[1])
+    drop = tmp_path / "drop.txt"
+    drop.write_text("8/3_05.png\n2/2_00.png\n")
+    assert report(digits, tmp_path / "page.html", "--pretrained", "builtin:digits", f"--config.data.drop={drop}") == 0
+    assert len(asked) == 7 * 8 - 2
+    assert not {"8/3_05.png", "2/2_00.png"} & set(asked)
+    found = json.loads((tmp_path / "findings.json").read_text())
+    assert not any(row["id"] == "8/3_05.png" for row in found["label_errors"]["rows"])
 
 
 def test_what_cannot_be_judged_is_refused(digits, tmp_path, capsys):

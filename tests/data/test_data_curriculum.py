@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ftjax.config import Config, DataConfig, TaskConfig
 from ftjax.config_usage import check_used
 from ftjax.data import batch_at, batches_of_every_shape, paced, train_batches
-from ftjax.data.curriculum import available, check_curriculum, draw, read_difficulty, stratified
+from ftjax.data.curriculum import _smallest, available, check_curriculum, draw, read_difficulty, stratified
 from ftjax.data.dataset import Curriculum, Dataset, Rows, Split
 from ftjax.data.sample import sample
 from ftjax.errors import ConfigError, DataError
@@ -105,6 +105,24 @@ def test_a_batch_larger_than_what_is_there_holds_each_row_about_equally_often() 
     rows = draw(Curriculum(np.arange(100, 120), 10, 0.2), 0, 10, 0)
     assert set(rows) == {100, 101, 102, 103}
     assert set(np.unique(rows, return_counts=True)[1]) <= {2, 3}
+
+
+@given(st.lists(st.integers(0, 5) | st.integers(2**64 - 3, 2**64 - 1), min_size=1, max_size=40), st.data())
+def test_the_smallest_words_are_those_of_a_stable_sort_of_all(words: list[int], data: st.DataObject) -> None:
+    array, count = np.array(words, np.uint64), data.draw(st.integers(1, len(words)))
+    assert _smallest(array, count).tolist() == np.argsort(array, kind="stable")[:count].tolist()
+
+
+def test_a_step_draws_the_rows_of_a_stable_sort_in_its_order_and_never_sorts_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    curriculum = Curriculum(np.random.default_rng(0).permutation(300), 50, 0.2)
+    plain, sizes = np.argsort, []
+    monkeypatch.setattr(np, "argsort", lambda values, **options: (sizes.append(len(values)), plain(values, **options))[1])
+    for step in (0, 7, 49):
+        count = available(curriculum, step)
+        for batch in (1, 8, count, count + 5):
+            words = np.random.Philox(key=np.array([3, step | 1 << 62], np.uint64)).random_raw(count)
+            assert draw(curriculum, step, batch, 3).tolist() == curriculum.order[np.resize(plain(words, kind="stable"), batch)].tolist()
+            assert sizes.pop() == min(batch, count)
 
 
 def test_paced_texts_meet_only_the_shapes_that_are_compiled(tmp_path: Path) -> None:

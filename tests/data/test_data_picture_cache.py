@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -9,14 +10,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from ftjax import files
 from ftjax.config import DataConfig
 from ftjax.data import ImageFormat, batch_at, collect, picture_cache, reading
+from ftjax.data import decode as decode_module
 from ftjax.data.sources import read_source
 from ftjax.errors import DataError
 
@@ -96,8 +100,7 @@ def test_whatever_changes_a_pixel_makes_another_entry(photos, tmp_path, decoded,
     assert run(near_duplicates="off") == 22
     (photos / "cat" / "1.png").write_bytes(encode(picture(999, (40, 33))))
     assert run() == 22
-    before = picture_cache.version
-    monkeypatch.setattr(picture_cache, "version", lambda name: "0.0" if name == "pillow" else before(name))
+    monkeypatch.setattr(decode_module, "version", lambda name: "0.0" if name == "pillow" else version(name))
     assert run() == 22
     assert run() == 0
 
@@ -161,6 +164,113 @@ def test_a_disk_that_fills_up_on_the_way_spoils_nothing(photos, tmp_path, monkey
     same(collect(config(photos, None), SMALL, 0), _without_cache_warnings(dataset))
 
 
+@pytest.fixture
+def read_only(monkeypatch):
+    """Whatever would write below a folder fails there, as on a file system that is mounted read-only."""
+
+    def mount(folder: Path) -> None:
+        def guard(owner, name, writes):
+            plain = getattr(owner, name)
+
+            def guarded(path, *given, **options):
+                if str(path).startswith(str(folder)) and writes(path, *given, **options):
+                    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+                return plain(path, *given, **options)
+
+            monkeypatch.setattr(owner, name, guarded)
+
+        guard(Path, "mkdir", lambda path, *_, **__: not path.exists())
+        guard(Path, "open", lambda path, mode="r", *_, **__: mode not in ("r", "rb"))
+        guard(Path, "unlink", lambda *_, **__: True)
+        guard(files, "write_json", lambda *_: True)
+        guard(files, "write_text", lambda *_: True)
+        guard(np, "memmap", lambda path, dtype, mode: mode != "r")
+
+    return mount
+
+
+def test_a_complete_entry_serves_runs_that_cannot_write_it_and_others_say_why(photos, tmp_path, decoded, read_only):
+    cache = tmp_path / "cache"
+    cold = collect(config(photos, cache), SMALL, 0)
+    assert cold.report["cache"]["decoded"] == 22
+    read_only(cache)
+    decoded.clear()
+    warm = collect(config(photos, cache), SMALL, 0)
+    same(cold, warm)
+    assert warm.report["cache"] == {**cold.report["cache"], "decoded": 0}
+    assert not decoded
+    lines = (entry(cache) / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    with open(entry(cache) / "rows.jsonl", "wb") as journal:  # not through Path: the guard does not see it
+        journal.writelines(lines[1:])
+    for image in (SMALL, ImageFormat((9, 9))):
+        (warning,) = collect(config(photos, cache), image, 0).report["cache"]["warnings"]
+        assert warning.endswith("holds no complete entry and cannot be written (Read-only file system); the run goes on without the cache")
+
+
+def refusing(rows, names: dict[str, Exception], times: int = 1 << 30):
+    """The rows, of which some cannot be read the first `times` times."""
+    left = dict.fromkeys(names, times)
+
+    def read(row: int):
+        name = rows.ids[row]
+        if left.get(name, 0):
+            left[name] -= 1
+            raise names[name]
+        return rows.read(row)
+
+    return dataclasses.replace(rows, read=read)
+
+
+def test_a_row_that_cannot_be_read_is_never_taken_from_the_cache(photos, tmp_path):
+    options = {"max_pixels": 10_000, "cache_megabytes": 1, "workers": 2}
+
+    def run(rows):
+        return picture_cache.inspect_cached(rows, SMALL, tmp_path / "cache", **options)
+
+    plain = read_source(config(photos, None))
+    name = next(one for one in plain.ids if one.startswith("dog/1"))
+    row = plain.ids.index(name)
+    others = {plain.ids.index("cat/broken.jpg")}
+    first, told = run(refusing(plain, {name: OSError(f"{name}: permission denied")}))
+    assert (set(first.rejected), first.rejected[row], told["decoded"]) == ({row} | others, f"{name}: permission denied", 21)
+    renamed = dataclasses.replace(plain, ids=tuple(f"new/{one}" for one in plain.ids))
+    second, told = run(refusing(renamed, {f"new/{name}": OSError(f"new/{name}: gone")}))
+    assert (set(second.rejected), second.rejected[row], told["decoded"]) == ({row} | others, f"new/{name}: gone", 0)
+    assert [second.rejected[other] for other in others] == [first.rejected[other] for other in others]
+    once, told = run(refusing(plain, {name: OSError(f"{name}: for a moment")}, times=1))
+    assert (once.rejected[row], once.hashes[row], told["decoded"]) == (f"{name}: for a moment", None, 0)
+    assert not once.pixels[row].any(), "a row without content in the key has no pixels in the entry"
+    whole, told = run(plain)
+    assert (set(whole.rejected), told["decoded"]) == (others, 22)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_moment_without_memory_ends_the_pass_and_rejects_nothing(photos, tmp_path, monkeypatch, cached):
+    plain, failing = Image.Image.load, [True]
+
+    def load(image):
+        if failing:
+            failing.pop()
+            raise MemoryError
+        return plain(image)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    cache = tmp_path / "cache" if cached else None
+    with pytest.raises(DataError, match=r"(cat|dog)/\w+\.png: there is not enough memory to read it; free some, or lower data\.workers"):
+        collect(config(photos, cache), SMALL, 0)
+    monkeypatch.undo()
+    monkeypatch.setattr(picture_cache, "BLOCK", 4)
+    assert [entry["file"] for entry in collect(config(photos, cache), SMALL, 0).report["rejected"]] == ["cat/broken.jpg"]
+
+
+def test_both_passes_tell_how_far_they_are(photos, tmp_path):
+    told = []
+    for _ in range(2):
+        collect(config(photos, tmp_path / "cache"), SMALL, 0, progress=lambda done, total: told.append((done, total)))
+    once = [(done, 22) for done in range(1, 23)]
+    assert told == once * 3, "read and decoded, then only read"
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_pipe_among_the_photos_is_named_within_the_patience(photos, tmp_path, cached):
     """A pipe that nobody writes into blocks inside the operating system, as a file on a dead mount does."""
@@ -177,8 +287,10 @@ _PROGRAM = """
     from ftjax.data import ImageFormat, collect, picture_cache
     picture_cache.BLOCK = 4
     kill = int(sys.argv[3])
+    told = []
     def progress(done, total):
-        if done == kill:
+        told.append(done)
+        if done == kill and told.count(kill) == 2:  # the first pass only reads
             os.kill(os.getpid(), signal.SIGKILL)
     config = DataConfig(source="image_folder", path=sys.argv[1], workers=2, bad_files="skip", cache=sys.argv[2])
     found = collect(config, ImageFormat((8, 8)), 0, progress=progress)

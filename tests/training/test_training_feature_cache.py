@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+from importlib.metadata import version
 
 import jax
 import numpy as np
@@ -71,6 +72,11 @@ def test_every_component_and_nothing_else_makes_another_key(known, monkeypatch):
     assert all(feature_key(**{**known, **change}) == key for change in same.values())
     monkeypatch.setattr(jax, "__version__", "0.0.1")
     assert feature_key(**known) != key
+    monkeypatch.undo()
+    for library in ("pillow", "simplejpeg"):
+        monkeypatch.setattr("ftjax.data.decode.version", lambda name, other=library: "0.0" if name == other else version(name))
+        assert feature_key(**known) != key
+        monkeypatch.undo()
 
 
 def test_an_entry_is_computed_once_and_read_memory_mapped(known, tmp_path):
