@@ -12,6 +12,7 @@ import numpy as np
 
 from ftjax import distribution
 from ftjax.config import Config
+from ftjax.counting import counted
 from ftjax.data import Dataset, label_errors, suspects
 from ftjax.data.findings import Findings
 from ftjax.data.report import suspicion
@@ -50,7 +51,8 @@ def suspicious(config: Config, findings: Findings) -> Findings:
     for one in found.values():
         one["rows"] = [{name: value for name, value in row.items() if name != "split"} for row in one["rows"]]
         one["found"] = len(one["rows"])
-    report = {**findings.report, **found, "pretrained": config.model.pretrained}
+    found["label_errors"]["probe"].setdefault("majority", float(np.bincount(part.labels).max() / len(part.ids)))
+    report = {**findings.report, **found, "warnings": [*findings.report["warnings"], *_warnings(found, len(part.ids))], "pretrained": config.model.pretrained}
     report["advice"] = [*findings.report["advice"], *_advice(found, {entry["id"] for entry in findings.report["advice"]})]
     return dataclasses.replace(findings, report=report)
 
@@ -78,3 +80,19 @@ def _advice(found: dict[str, dict[str, Any]], told: set[str]) -> list[dict[str, 
                 told.add(row["id"])
                 advice.append({"id": row["id"], "why": suspicion(kind, row), "sure": False})
     return advice
+
+
+def _warnings(found: dict[str, dict[str, Any]], rows: int) -> list[str]:
+    """What a person should know of the suspicious rows, and how far to believe it."""
+    one, told = found["label_errors"], []
+    if one["rows"]:
+        probe = one["probe"]
+        told.append(
+            f"{counted(len(one['rows']), 'labels are probably wrong')} (of {rows:,} rows), says a probe that is right for {probe['accuracy']:.1%} of the rows; "
+            f"the most frequent class alone is right for {probe['majority']:.1%}. Look at them before you remove a # in drop.txt"
+        )
+    if one["not_judged"]:
+        told.append(f"fewer than {label_errors.LEAST} rows, so their labels were not judged: {', '.join(map(repr, one['not_judged'][:10]))}")
+    if far := found["outliers"]["rows"]:
+        told.append(f"{counted(len(far), 'rows are far from all others')} (of {rows:,}) in the features. Look at them before you remove a # in drop.txt")
+    return told

@@ -10,6 +10,7 @@ from typing import Any
 from ftjax import reporting
 from ftjax.adapters import Bound
 from ftjax.commands import written
+from ftjax.data import Dataset, available
 from ftjax.training.plan import Plan
 
 
@@ -43,6 +44,8 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         ]
     )
     view.table("data", ("split", "rows", "classes"), [(name, f"{len(split):,}", len(plan.dataset.classes)) for name, split in plan.dataset.splits.items()])
+    for line in curriculum(plan.dataset):
+        view.message(line)
     if "ledger" in plan.dataset.report:
         view.table("ledger", ("split", *(title for _, title in written.LEDGER)), written.ledger_rows(plan.dataset.report["ledger"]))
         view.message(f"learnt: {plan.dataset.report['learn']}; template: {plan.dataset.report['template'] or 'none, plain text'}")
@@ -61,6 +64,17 @@ def plan(view: reporting.Progress, plan: Plan) -> None:
         view.message(f"batch statistics: {config.model.batch_statistics}")
     for warning in plan.warnings:
         view.message(f"warning: {warning}")
+
+
+def curriculum(dataset: Dataset) -> list[str]:
+    """Which training rows there are when, or which were kept, by how hard they are."""
+    train, about = dataset.splits["train"], dataset.report.get("sampling", {}).get("curriculum")
+    if about is None:
+        return []
+    if train.curriculum is None:
+        return [f"curriculum {about['way']}: {len(train):,} rows kept, by {about['file']}"]
+    there = available(train.curriculum, 0)
+    return [f"curriculum {about['way']}: {there:,} rows of {len(train):,} at step 0, all from step {train.curriculum.steps}, by {about['file']}"]
 
 
 def bound(rows: Sequence[Bound]) -> list[str]:

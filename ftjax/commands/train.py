@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,11 @@ def finetune_resolved(resolved: Resolved, folder: Path, stop: Stop, *, dataset: 
         done = workdir.finished()
         if done is not None:
             _write_papers(workdir)
-            view.message(f"{folder} is finished and stays as it is; use another --workdir to train again")
+            told = f"{folder} is finished already and stays as it is: nothing was done; use another --workdir to train again"
+            view.message(told)
+            if mode == "none" and not quiet:
+                # A command that neither trains nor says why would look broken.
+                sys.stderr.write(f"{told}\n")
             return done
         try:
             return _from_the_start(resolved, workdir, stop, dataset, mode, view)

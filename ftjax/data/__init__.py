@@ -18,7 +18,7 @@ from ftjax.data.augment import (
     mixing,
 )
 from ftjax.data.collect import collect
-from ftjax.data.curriculum import PACED, paced
+from ftjax.data.curriculum import PACED, available, paced
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
@@ -60,6 +60,7 @@ __all__ = [
     "Split",
     "TextPreprocessing",
     "augmentations",
+    "available",
     "batch_at",
     "batches_of_every_shape",
     "check_vocabulary",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ftjax.counting import counted
 from ftjax.data.dataset import SPLITS, Members, Rows
 from ftjax.errors import DataError
 
@@ -34,7 +35,9 @@ def clean(rows: Rows, hashes: Sequence[bytes | None], members: Members, policy: 
     across = [group for group in groups if len({split for split, _ in group}) > 1]
     if policy == "error" and across:
         shown = "\n".join("  " + " = ".join(f"{rows.ids[row]} ({split})" for split, row in group) for group in across)
-        raise DataError(f"{rows.where}: {len(across)} {rows.noun} are in more than one split:\n{shown}\nRemove the copies, or set data.duplicates='drop'.")
+        raise DataError(
+            f"{rows.where}: {counted(len(across), f'{rows.noun} are in more than one split')}:\n{shown}\nRemove the copies, or set data.duplicates='drop'."
+        )
     dropped = sorted({row for group in groups for row in _unwanted(rows, group)}) if policy == "drop" else []
     kept = {split: here[~np.isin(here, dropped)] for split, here in members.items()}
     report = {

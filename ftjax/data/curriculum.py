@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ftjax.config import DataConfig
+from ftjax.counting import counted
 from ftjax.data.dataset import Curriculum, Dataset
 from ftjax.data.order import rank
 from ftjax.data.sources.paths import existing_path
@@ -82,15 +83,20 @@ def _entry(line: str, where: str) -> tuple[str, tuple[float, float] | None]:
 def _check_known(known: Mapping[str, Any], ids: Sequence[str], where: str) -> None:
     missing = [name for name in ids if name not in known]
     if missing:
-        raise DataError(f"{where} does not know {_counted(missing)}; it has to come from a run on these training rows")
+        raise DataError(
+            f"{where} does not know {_counted(missing)}; it has to come from a run on these training rows, "
+            "and seed, data.split and data.folds decide which rows those are"
+        )
     unseen = [name for name in ids if known[name] is None]
     if unseen:
-        raise DataError(f"{where}: {_counted(unseen)} were never trained on in the run that wrote it; it has to last an epoch at least")
+        raise DataError(
+            f"{where}: {_counted(unseen)} {'was' if len(unseen) == 1 else 'were'} never trained on in the run that wrote it; it has to last an epoch at least"
+        )
 
 
 def _counted(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
-    return f"{len(names)} training rows ({shown})"
+    return f"{counted(len(names), 'training rows')} ({shown})"
 
 
 def check_curriculum(config: DataConfig) -> None:

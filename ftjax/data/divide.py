@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ftjax.config import DataConfig
+from ftjax.counting import counted
 from ftjax.data.dataset import SPLITS, Members, Rows
 from ftjax.data.mixture import Mixture
 from ftjax.data.moments import check_comparable
@@ -135,7 +136,7 @@ def split_facts(rows: Rows, members: Members, config: DataConfig) -> tuple[dict[
         if crossing:
             first = next(iter(crossing))
             warnings.append(
-                f"{len(crossing)} groups are in more than one split (such as {first!r}: {', '.join(crossing[first])}): what is measured is too good"
+                f"{counted(len(crossing), 'groups are in more than one split')} (such as {first!r}: {', '.join(crossing[first])}): what is measured is too good"
             )
     if rows.moments is not None:
         facts |= _times(rows, members, config, warnings)

@@ -107,7 +107,12 @@ def findings_warnings(report: dict[str, Any], noun: str) -> list[str]:
         most = max(report["splits"]["train"]["per_class"].items(), key=lambda item: item[1])
         ratio = {"imbalance_ratio": max(sizes) / min(sizes), "majority": {"class": most[0], "share": most[1] / sum(sizes)}}
     found = warnings_of({**report, **ratio, "splits": splits}, noun)
-    said = {"were skipped": "cannot be used", "they were left in": "nothing was changed", "near_duplicates in data.json": "the near duplicates"}
+    said = {
+        "were skipped": "cannot be used",
+        "was skipped": "cannot be used",
+        "the copies were left in": "nothing was changed",
+        "near_duplicates in data.json": "the near duplicates",
+    }
     for before, now in said.items():
         found = [line.replace(before, now) for line in found]
     return found
@@ -117,13 +122,24 @@ def _advice(rows: Rows, hashes: Sequence[bytes | None], members: Members, near: 
     """Rows that a person may want to leave out. `sure`: those that `duplicates` and `near_duplicates` would drop; the others are for a person to judge."""
     kept, dropped = clean(rows, hashes, members, "drop")
     alike = drop_near(near, kept, hashes, "drop")[2]
-    found = {name: {"id": name, "why": "an exact copy in a higher split, or with another label", "sure": True} for name in dropped["dropped"]}
+    found = {name: {"id": name, "why": _copied(name, exact), "sure": True} for name in dropped["dropped"]}
     found |= {rows.ids[row]: {"id": rows.ids[row], "why": "almost the same as a row of a higher split", "sure": True} for row in alike}
     for entry in exact["within"]:
         first, *others = sorted(entry["ids"])
         for name in others if entry["split"] == "train" else ():
             found.setdefault(name, {"id": name, "why": f"an exact copy of {first} within train", "sure": False})
     return [found[name] for name in sorted(found)]
+
+
+def _copied(name: str, exact: dict[str, Any]) -> str:
+    """Which row a row that would be dropped is a copy of: one of the highest split, or one of its own with another label."""
+    group = next(entry for entry in [*exact["across"], *exact["conflicting"]] if name in entry["ids"])
+    members = list(zip(group["ids"], group["splits"], group["labels"], strict=True))
+    _, here, mine = next(member for member in members if member[0] == name)
+    highest = max(group["splits"], key=SPLITS.index)
+    others = [member for member in members if member[1] == highest and (here != highest or member[2] != mine)]
+    other, split, theirs = min(others, key=lambda member: member[2] != mine)
+    return f"an exact copy of {other} ({split})" + (f", labelled {theirs!r} there and {mine!r} here" if theirs != mine else "")
 
 
 def _samples(rows: Rows, members: Members) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from ftjax.counting import counted
 from ftjax.data.dataset import SPLITS, Members, Rows
 
 _RANK = {split: rank for rank, split in enumerate(SPLITS)}
@@ -166,15 +167,19 @@ def warnings_of_near(report: dict[str, Any], noun: str = "images") -> list[str]:
     for split, count in report["leaking"].items():
         if count:
             found.append(
-                f"{count} {noun} of {split} are almost the same as one of train, so {split} is easier than the world; look at near_duplicates in data.json, "
-                f"and leave the training rows out with data.near_duplicates='drop'"
+                f"{counted(count, f'{noun} of {split} are almost the same as one of train')}, so {split} is easier than the world; "
+                f"look at near_duplicates in data.json, and leave the training rows out with data.near_duplicates='drop'"
             )
     if report["not_compared"]:
-        found.append(f"so many {noun} follow one pattern that {report['not_compared']:,} pairs of them were not compared; near duplicates may be missing")
+        found.append(
+            f"so many {noun} follow one pattern that {counted(report['not_compared'], 'pairs of them were not compared')}; near duplicates may be missing"
+        )
     if report["dropped"]:
-        found.append(f"{len(report['dropped'])} {noun} were dropped because they are almost the same as one of a higher split")
+        found.append(counted(len(report["dropped"]), f"{noun} were dropped because they are almost the same as one of a higher split"))
     if report["conflicting"]:
-        found.append(f"{report['conflicting']} groups of {noun} are almost the same and have different labels; look at near_duplicates in data.json")
+        found.append(
+            f"{counted(report['conflicting'], f'groups of {noun} are almost the same and have different labels')}; look at near_duplicates in data.json"
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ftjax.counting import counted
 from ftjax.data.dataset import Rows
 from ftjax.data.near import warnings_of_near
 
@@ -39,20 +40,20 @@ def warnings_of(report: dict[str, Any], noun: str = "images") -> list[str]:
             f"training rows; look at balanced accuracy"
         )
     if duplicates["across"]:
-        done = "the copies outside of the higher split were dropped" if duplicates["policy"] == "drop" else "they were left in, so the test is too easy"
-        found.append(f"{len(duplicates['across'])} {noun} are in more than one split; {done}")
+        done = "the copies outside of the higher split were dropped" if duplicates["policy"] == "drop" else "the copies were left in, so the test is too easy"
+        found.append(f"{counted(len(duplicates['across']), f'{noun} are in more than one split')}; {done}")
     if duplicates["conflicting"]:
-        done = "those in train were dropped" if duplicates["policy"] == "drop" else "they were left in"
-        found.append(f"{len(duplicates['conflicting'])} {noun} are there with different labels; {done}")
+        done = "those in train were dropped" if duplicates["policy"] == "drop" else "the copies were left in"
+        found.append(f"{counted(len(duplicates['conflicting']), f'{noun} are there with different labels')}; {done}")
     if len(duplicates["dropped"]) > len(duplicates["across"]) + len(duplicates["conflicting"]):
-        found.append(f"{len(duplicates['dropped'])} rows in all were dropped as copies; rejected.jsonl names them")
+        found.append(f"{counted(len(duplicates['dropped']), 'rows in all were dropped as copies')}; rejected.jsonl names them")
     found += warnings_of_near(report["near_duplicates"], noun) if "near_duplicates" in report else []
     if report["rejected"]:
-        found.append(f"{len(report['rejected'])} unreadable {noun} were skipped")
+        found.append(counted(len(report["rejected"]), f"unreadable {noun} were skipped"))
     if report["ignored"]:
-        found.append(f"{len(report['ignored'])} other files were ignored")
+        found.append(counted(len(report["ignored"]), "other files were ignored"))
     if report.get("conversions", {}).get("16-bit"):
-        found.append(f"{report['conversions']['16-bit']} images have 16 bits a channel; only the upper 8 are used")
+        found.append(f"{counted(report['conversions']['16-bit'], 'images have 16 bits a channel')}; only the upper 8 are used")
     for split in ("validation", "test"):
         missing = [name for name, count in report["splits"][split]["per_class"].items() if not count]
         if missing:

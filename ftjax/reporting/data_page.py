@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from ftjax.counting import counted, singular
 from ftjax.reporting import figures, html, text_figures, texts, wording
 from ftjax.reporting.record import listing, mapping
-from ftjax.reporting.suspects import SUSPECTS, row_of, suspicious
+from ftjax.reporting.suspects import SUSPECTED, SUSPECTS, row_of, suspicious
 
 GROUPS = 24
 """Groups of copies that are shown of each kind; all are in findings.json."""
@@ -50,7 +51,7 @@ def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
     if 0 < len(report["classes"]) <= CLASSES and any(split["per_class"] for split in splits.values()):
         rows = [(name, *(split["per_class"].get(name, 0) for split in splits.values())) for name in report["classes"]]
         found.append(("classes", ("class", *splits), rows))
-    facts = [*_facts(report), *_checks(report)]
+    facts = [*_facts(report), *_checks(report), *_probe(report)]
     return [*found, ("findings", ("what", "found"), facts)]
 
 
@@ -111,10 +112,11 @@ def _checks(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, wording.count(count)) for name, count in counted]
 
 
-def _one(name: str) -> str:
-    """`"groups of ..."` -> `"group of ..."`."""
-    first, _, rest = name.partition(" ")
-    return f"{first.removesuffix('s')} {rest}"
+def _probe(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How good the judge of the labels is, for the terminal; the page says it above the rows."""
+    probe = mapping(mapping(report.get("label_errors")).get("probe"))
+    told = {"rows that the probe of labels gets right": "accuracy", "rows of the most frequent class": "majority"}
+    return [(what, wording.percent(probe[name])) for what, name in told.items() if name in probe]
 
 
 def page(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> str:
@@ -146,7 +148,7 @@ def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -
         "verdict": _verdict(report),
         "warnings": [wording.printable(line) for line in report["warnings"]],
         "facts_shown": [("source", f"{report['source']} ({report['why']})"), *_facts(report)],
-        "checks": [(_one(name) if count == "1" else name, count) for name, count in _checks(report)],
+        "checks": [(singular(name) if count == "1" else name, count) for name, count in _checks(report)],
         "splits": [_split_cells(name, split) for name, split in report["splits"].items()],
         "class_figure": figures.class_counts(per_class, report["classes"]),
         "size_figures": _size_figures(report),
@@ -184,9 +186,11 @@ def _verdict(report: Mapping[str, Any]) -> str:
         found.append("rows that are the same, or almost, have different labels")
     if report["rejected"]:
         found.append("some rows cannot be used")
-    if not found:
-        return "Every row can be used, and nothing in one split was found again in another."
-    told = "; ".join(found)
+    suspects = [counted(len(report[kind]["rows"]), what) for kind, what in SUSPECTED.items() if mapping(report.get(kind)).get("rows")]
+    good = "every row can be used, and nothing in one split was found again in another"
+    if not found and not suspects:
+        return f"{good[0].upper()}{good[1:]}."
+    told = "; ".join([*(found or [good]), *suspects])
     return f"{told[0].upper()}{told[1:]}. The examples are below."
 
 

@@ -12,6 +12,8 @@ SHOWN = 24
 """Rows of a kind that are shown; all are in the report of the data."""
 SUSPECTS = {"label_errors": "labels that are probably wrong", "outliers": "rows far from all others"}
 """What only a pretrained body finds."""
+SUSPECTED = {"label_errors": "labels are probably wrong", "outliers": "rows are far from all others"}
+"""The same as a clause."""
 
 
 def suspects_of(found: Mapping[str, Any], pretrained: Any) -> list[dict[str, Any]]:
@@ -25,10 +27,7 @@ def suspicious(kind: str, report: Mapping[str, Any], seen: Mapping[str, Mapping[
     """The most suspicious rows of a kind, how they were chosen, and for labels which class is given for which."""
     one = report[kind]
     if kind == "label_errors":
-        probe = one["probe"]
-        how = (
-            f"a linear probe on the features of {report['pretrained']} judges rows that it was not fitted on, and is right for {probe['accuracy']:.1%} of them"
-        )
+        how = f"a linear probe on the features of {report['pretrained']} judges rows that it was not fitted on, and is right for {judge_of(one['probe'])}"
         notes = [f"{entry['label']} → {entry['suggested']}" for entry in one["rows"]]
     else:
         beyond = (
@@ -42,8 +41,15 @@ def suspicious(kind: str, report: Mapping[str, Any], seen: Mapping[str, Mapping[
         notes = [f"{entry['label']}, distance {entry['distance']:.3g}" for entry in one["rows"]]
     rows = [{**row_of(entry["id"], seen), "note": wording.printable(note)} for entry, note in list(zip(one["rows"], notes))[:SHOWN]]
     noise = [f"{entry['given']} where it is {entry['truly']}: about {entry['rows']:.0f} rows ({entry['share']:.1%})" for entry in listing(one.get("noise"))]
-    shown = {"title": SUSPECTS[kind], "how": wording.printable(how), "noise": [wording.printable(line) for line in noise]}
+    shown = {"kind": kind, "title": SUSPECTS[kind], "how": wording.printable(how), "noise": [wording.printable(line) for line in noise]}
     return {**shown, "total": len(one["rows"]), "rows": rows}
+
+
+def judge_of(probe: Mapping[str, Any]) -> str:
+    """How often the probe that judges labels is right, beside an answer that looks at nothing."""
+    known = wording.is_number(probe.get("majority"))
+    beside = f" (the most frequent class alone: {probe['majority']:.1%})" if known else ""
+    return f"{probe['accuracy']:.1%} of them{beside}"
 
 
 def row_of(name: str, seen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from conftest_commands import small_config
 
 import ftjax
-from ftjax import DataConfig, files
+from ftjax import DataConfig, files, reporting
+from ftjax.commands import show
 from ftjax.commands.workdir import Workdir
 from ftjax.data import ImageFormat, collect
 from ftjax.errors import ConfigError, DataError
@@ -21,7 +23,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_paced_run_writes_the_map_of_its_examples_and_shows_it(tmp_path: Path) -> None:
+def test_a_paced_run_writes_the_map_of_its_examples_and_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small, data = small_config(), DataConfig(source="digits", labels_per_class=6)
     ids = collect(data, ImageFormat((16, 16)), 0).splits["train"].ids
     known = tmp_path / "before.jsonl"
@@ -29,6 +31,9 @@ def test_a_paced_run_writes_the_map_of_its_examples_and_shows_it(tmp_path: Path)
     data = dataclasses.replace(data, difficulty=str(known), curriculum="easy_first", curriculum_until="3 steps")
     config = dataclasses.replace(small, data=data, train=dataclasses.replace(small.train, duration="5 steps", cartography=True))
     run = ftjax.finetune(config, tmp_path / "run")
+    capsys.readouterr()
+    ftjax.finetune(config, tmp_path / "run")
+    assert capsys.readouterr().err == f"{tmp_path / 'run'} is finished already and stays as it is: nothing was done; use another --workdir to train again\n"
 
     lines = lines_of(run.workdir / "cartography.jsonl")
     assert tuple(line["id"] for line in lines) == ids
@@ -51,6 +56,16 @@ def test_a_paced_run_writes_the_map_of_its_examples_and_shows_it(tmp_path: Path)
     assert '<section id="map">' in page
     assert "way: easy_first" in page
 
+    plan, _ = ftjax.prepare(config)
+    capsys.readouterr()
+    with reporting.Progress("plain") as view:
+        show.plan(view, plan)
+    told = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert f"curriculum easy_first: 12 rows of 60 at step 0, all from step 3, by {known}" in told
+    train = dataclasses.replace(plan.dataset.splits["train"], curriculum=None)
+    kept = dataclasses.replace(plan.dataset, splits={"train": train}, report={"sampling": {"curriculum": {"way": "ambiguous", "file": "map.jsonl"}}})
+    assert show.curriculum(kept) == ["curriculum ambiguous: 60 rows kept, by map.jsonl"]
+    assert show.curriculum(dataclasses.replace(kept, report={})) == []
     known.write_text(known.read_text().replace('"variability": 0.1', '"variability": 0.2'))
     plan, _ = ftjax.prepare(config)
     with pytest.raises(DataError, match=r"was begun with another data\.difficulty: .*before\.jsonl has changed since"):

@@ -60,10 +60,10 @@ def test_photos_are_inspected_and_what_is_found_can_be_dropped(photos, tmp_path,
     assert report(photos, page) == 0
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "source: image_folder (guessed: it holds photos, such as test/cat/0.png)" in said
-    assert "warning: 1 images are in more than one split; nothing was changed, so the test is too easy" in said
-    assert "warning: 1 images of test are almost the same as one of train" in said
-    assert "warning: 1 groups of images are almost the same and have different labels; look at the near duplicates" in said
-    assert "warning: 1 unreadable images cannot be used" in said
+    assert "warning: 1 image is in more than one split; nothing was changed, so the test is too easy" in said
+    assert "warning: 1 image of test is almost the same as one of train" in said
+    assert "warning: 1 group of images is almost the same and has different labels; look at the near duplicates" in said
+    assert "warning: 1 unreadable image cannot be used" in said
     found = json.loads((page.parent / "findings.json").read_text())
     assert found["splits"]["train"] == {"rows": 10, "per_class": {"cat": 4, "dog": 6}}
     assert found["sizes"]["most_frequent"] == {"size": [48, 64], "rows": 18}
@@ -76,7 +76,7 @@ def test_photos_are_inspected_and_what_is_found_can_be_dropped(photos, tmp_path,
     assert "train/dog/small.jpg" in html
     drop = page.parent / "drop.txt"
     assert [line for line in drop.read_text().splitlines() if not line.startswith("#")] == [
-        "train/dog/copy.png  # an exact copy in a higher split, or with another label",
+        "train/dog/copy.png  # an exact copy of test/dog/1.png (test)",
         "train/dog/small.jpg  # almost the same as a row of a higher split",
     ]
     config = DataConfig(source="image_folder", path=str(photos), drop=str(drop), bad_files="skip", validation_fraction=0.3)
@@ -84,6 +84,24 @@ def test_photos_are_inspected_and_what_is_found_can_be_dropped(photos, tmp_path,
     assert cleaned["drop"]["rows"] == 2
     assert cleaned["near_duplicates"]["leaking"]["test"] == 0
     assert cleaned["duplicates"]["across"] == []
+
+
+def test_a_copy_with_another_label_is_told_from_one_in_a_higher_split(tmp_path):
+    root = tmp_path / "pets"
+    for seed, (split, name) in enumerate((split, name) for split in ("train", "test") for name in ("cat", "dog")):
+        (root / split / name).mkdir(parents=True)
+        photo(seed).save(root / split / name / "own.png")
+    for place in ("train/cat/a.png", "train/cat/c.png", "train/dog/b.png"):
+        photo(10).save(root / place)
+    for place in ("train/cat/leak.png", "test/dog/leak.png"):
+        photo(11).save(root / place)
+    assert report(root, tmp_path / "page.html", "--config.data.near_duplicates=off") == 0
+    assert (tmp_path / "drop.txt").read_text().splitlines()[2:] == [
+        "train/cat/a.png  # an exact copy of train/dog/b.png (train), labelled 'dog' there and 'cat' here",
+        "train/cat/c.png  # an exact copy of train/dog/b.png (train), labelled 'dog' there and 'cat' here",
+        "train/cat/leak.png  # an exact copy of test/dog/leak.png (test), labelled 'dog' there and 'cat' here",
+        "train/dog/b.png  # an exact copy of train/cat/a.png (train), labelled 'cat' there and 'dog' here",
+    ]
 
 
 def test_the_same_data_give_the_same_files(photos, tmp_path):

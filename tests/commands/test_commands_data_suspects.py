@@ -38,14 +38,28 @@ def test_a_wrong_label_is_suggested_with_its_picture_and_taken_only_by_choice(di
     page = tmp_path / "out" / "page.html"
     assert report(digits, page, "--pretrained", "builtin:digits") == 0
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert re.search(r"labels that are probably wrong │ [1-9]", said) or "labels that are probably wrong" in said
     found = json.loads((page.parent / "findings.json").read_text())
+    probe, wrong, rows = found["label_errors"]["probe"], len(found["label_errors"]["rows"]), sum(split["rows"] for split in found["splits"].values())
+    assert probe["majority"] == 9 / rows, "the 8s and the 3 among them"
+    judge = f"{probe['accuracy']:.1%} of them (the most frequent class alone: {probe['majority']:.1%})"
+    assert f"rows that the probe of labels gets right {probe['accuracy']:.1%} rows of the most frequent class 16.1%" in re.sub(r"[│ ]+", " ", said)
+    clause = "1 label is probably wrong" if wrong == 1 else f"{wrong} labels are probably wrong"
+    warned = f"{clause} (of {rows} rows), says a probe that is right for {probe['accuracy']:.1%} of the rows; the most frequent class alone is right for 16.1%."
+    assert f"warning: {warned}" in said
     worst = found["label_errors"]["rows"][0]
     assert (worst["id"], worst["label"], worst["suggested"]) == ("8/3_05.png", "8", "3")
     assert found["outliers"]["threshold"] > found["outliers"]["median"] > 0
     html = page.read_text()
     assert "Labels that are probably wrong" in html
     assert "8 → 3" in html
+    assert '<a href="#label_errors">Labels that are probably wrong</a>' in html
+    assert '<section id="label_errors">' in html
+    assert judge in html
+    lead = re.search(r'<p class="verdict">(.*)</p>', html)[1]
+    assert clause in lead
+    assert warned in html
+    far = len(found["outliers"]["rows"])
+    assert ("far from all others" in lead) == ('href="#outliers"' in html) == any("far from all others" in line for line in found["warnings"]) == (far > 0)
     lines = (page.parent / "drop.txt").read_text().splitlines()
     suggested = next(line for line in lines if "8/3_05.png" in line)
     assert suggested.startswith("# 8/3_05.png  # the label '8' is probably wrong; a probe that has not seen the row says '3' (quality of the label 0.")

@@ -70,8 +70,8 @@ def test_the_report_tells_everything_and_is_strict_json(tree, tmp_path, helpers)
     assert report["sampling"] == {"labels_per_class": 9, "rows_before": 16, "rows_after": 16, "short": ["cat", "dog"], "shares": shares}
     assert report["warnings"] == [
         "2 unreadable images were skipped",
-        "1 other files were ignored",
-        "1 images have 16 bits a channel; only the upper 8 are used",
+        "1 other file was ignored",
+        "1 image has 16 bits a channel; only the upper 8 are used",
         "fewer than 9 training examples (all were kept) of 'cat', 'dog'",
     ]
 
@@ -171,8 +171,8 @@ def test_copies_in_the_test_set_leave_training_and_are_told(tree):
     files = {f"train/{name}": seed for name, seed in two_classes(6).items()} | {"test/cat/x.png": 0, "test/dog/y.png": 777}
     dataset = collect(folder(tree(files)), SMALL, 0)
     assert dataset.report["duplicates"]["dropped"] == ["train/cat/0.png"]
-    assert "1 images are in more than one split; the copies outside of the higher split were dropped" in dataset.report["warnings"]
-    assert "1 images are in more than one split:\n  train/cat/0.png (train) = test/cat/x.png (test)" in message(
+    assert "1 image is in more than one split; the copies outside of the higher split were dropped" in dataset.report["warnings"]
+    assert "1 image is in more than one split:\n  train/cat/0.png (train) = test/cat/x.png (test)" in message(
         folder(dataset.report["source"].removeprefix("image_folder: "), duplicates="error")
     )
 

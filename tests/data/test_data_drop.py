@@ -101,7 +101,7 @@ def test_a_changed_copy_in_another_split_is_reported_or_dropped(folder):
     reported = collect(config, FORMAT, 0)
     assert "train/cat/small.jpg" in reported.splits["train"].ids
     assert reported.report["near_duplicates"]["groups"][0]["ids"] == ["train/cat/small.jpg", "test/cat/smooth.png"]
-    assert any(line.startswith("1 images of test are almost the same as one of train") for line in reported.report["warnings"])
+    assert any(line.startswith("1 image of test is almost the same as one of train") for line in reported.report["warnings"])
     dropped = collect(dataclasses.replace(config, near_duplicates="drop"), FORMAT, 0)
     assert "train/cat/small.jpg" not in dropped.splits["train"].ids
     assert left_out(dropped.report)[0]["why"] == "almost the same: test/cat/smooth.png (test)"

@@ -152,9 +152,9 @@ def test_report_names_groups_and_leaks_and_changes_nothing():
     ]
     assert (report["pairs"], report["across"], report["conflicting"], report["leaking"]) == (4, 1, 2, {"validation": 1, "test": 1})
     assert warnings_of_near(report) == [
-        "1 images of validation are almost the same as one of train, so validation is easier than the world; look at near_duplicates in data.json, "
+        "1 image of validation is almost the same as one of train, so validation is easier than the world; look at near_duplicates in data.json, "
         "and leave the training rows out with data.near_duplicates='drop'",
-        "1 images of test are almost the same as one of train, so test is easier than the world; look at near_duplicates in data.json, "
+        "1 image of test is almost the same as one of train, so test is easier than the world; look at near_duplicates in data.json, "
         "and leave the training rows out with data.near_duplicates='drop'",
         "2 groups of images are almost the same and have different labels; look at near_duplicates in data.json",
     ]

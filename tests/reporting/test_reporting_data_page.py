@@ -95,6 +95,27 @@ def test_clean_data_say_so(tmp_path):
     assert "near duplicates" not in text
 
 
+def test_suspects_are_in_the_lead_and_the_navigation(tmp_path):
+    row = {"id": "a", "label": "x", "suggested": EVIL, "score": 0.1}
+    noise = [{"given": "x", "truly": EVIL, "rows": 4.2, "share": 0.021}]
+    labels = {"probe": {"accuracy": 0.9, "majority": 0.55}, "rows": [row, row], "noise": noise}
+    far = {"neighbours": 10, "median": 3.0, "threshold": 7.5, "deviations": 2.5, "rows": [{"id": EVIL, "label": "x", "distance": 9.0}]}
+    report = findings("images") | {"pretrained": EVIL, "label_errors": labels, "outliers": far}
+    path = written(tmp_path, report, {"a": {"id": "a", "image": PIXEL}})
+    text = check(path)
+    assert "some rows cannot be used; 2 labels are probably wrong; 1 row is far from all others. The examples are below." in text
+    assert "is right for 90.0% of them (the most frequent class alone: 55.0%)" in text
+    assert "1 row far from all others" in text
+    assert '<a href="#label_errors">Labels that are probably wrong</a><a href="#outliers">Rows far from all others</a>' in path.read_text()
+    assert '<div class="gallery wrapped">' in path.read_text()
+    tables = {title: rows for title, _, rows in data_page.tables(report)}
+    assert tables["findings"][-2:] == [("rows that the probe of labels gets right", "90.0%"), ("rows of the most frequent class", "55.0%")]
+    clean = {"policy": "report", "within": [], "across": [], "conflicting": [], "dropped": []}
+    report |= {"rejected": [], "duplicates": clean, "near_duplicates": {"policy": "off"}}
+    said = "Every row can be used, and nothing in one split was found again in another; 2 labels are probably wrong; 1 row is far from all others."
+    assert said in check(written(tmp_path, report, {}))
+
+
 def test_tables_for_the_terminal_hold_the_same_counts():
     tables = {title: rows for title, _, rows in data_page.tables(findings())}
     assert tables["rows"][0] == ("train", 1200, 2, 100, 1100)

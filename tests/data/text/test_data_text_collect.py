@@ -79,7 +79,7 @@ def test_copies_up_to_white_space_are_dropped_from_the_lower_split(tmp_path):
 def test_copies_with_different_labels_are_dropped_from_train(tmp_path):
     report = collected(write(tmp_path / "a.csv", reviews("good cat,neg\n"))).report
     assert report["duplicates"]["dropped"] == ["a.csv:11", "a.csv:22"]
-    assert "1 texts are there with different labels; those in train were dropped" in report["warnings"]
+    assert "1 text is there with different labels; those in train were dropped" in report["warnings"]
     scores = "text,score\n" + "".join(f"{text},{row}\n" for row, text in enumerate((*GOOD, *BAD, GOOD[0])))
     assert collected(write(tmp_path / "b.csv", scores), "regression").report["duplicates"]["dropped"] == []
 

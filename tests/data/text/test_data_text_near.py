@@ -36,7 +36,7 @@ def test_leaks_and_contradictions_are_named_and_left_in(folder):
         }
     ]
     assert near["leaking"] == {"validation": 0, "test": 1}
-    assert any(line.startswith("1 texts of test are almost the same as one of train") for line in dataset.report["warnings"])
+    assert any(line.startswith("1 text of test is almost the same as one of train") for line in dataset.report["warnings"])
     assert "train.csv:22" in dataset.splits["train"].ids
 
 
