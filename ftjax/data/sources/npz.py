@@ -90,7 +90,7 @@ def _check_unpacked(file: BinaryIO, path: Path) -> None:
         for info in infos:
             with archive.open(info) as member:
                 if member.read(6) != b"\x93NUMPY":
-                    continue  # np.load hands such a member out as bytes, which no key allows
+                    raise DataError(f"{path}: {info.filename} is no array; allowed: what numpy.savez writes")
                 member.seek(0)
                 form = np.lib.format.read_magic(member)
                 shape, _, kind = (np.lib.format.read_array_header_1_0 if form == (1, 0) else np.lib.format.read_array_header_2_0)(member)
