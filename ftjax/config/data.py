@@ -71,8 +71,9 @@ class DataConfig:
     `path` alone."""
     mixture_temperature: float = 1.0
     """With `mixture`: data sets of n rows and weight w are drawn in proportion to (n w)^(1 / temperature); above 1 draws small ones more often."""
-    bad_files: Literal["error", "skip"] = "error"
-    """What an unreadable file does: end the run with the full list, or be left out and named in data.json."""
+    bad_files: Literal["error", "skip", "repair"] = "error"
+    """What an unreadable file does: end the run with the full list, or be left out and named in data.json; "repair" (pictures) keeps what is left of a JPEG
+    file that was cut short, if that is at least half of its lines, names it too, and leaves the others out."""
     duplicates: Literal["report", "drop", "error"] = "drop"
     """What an exact copy in another split does. "drop" keeps test over validation over training, so test never shrinks."""
     near_duplicates: Literal["off", "report", "drop"] = "report"

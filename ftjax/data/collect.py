@@ -19,6 +19,7 @@ from ftjax.data.near_images import find_images
 from ftjax.data.order import fingerprint
 from ftjax.data.picture_cache import inspect_cached
 from ftjax.data.reading import Inspection, images_of, inspect
+from ftjax.data.repair import repairing
 from ftjax.data.report import balance, per_class, warnings_of
 from ftjax.data.sample import draw_by_class, sample
 from ftjax.data.sources import read_source
@@ -43,6 +44,7 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
     rows, left_out = without(rows, config.drop)
     rows = with_picture_groups(rows, config, mixture)
     check_rows(rows)
+    rows, repaired = repairing(rows, config.max_pixels) if config.bad_files == "repair" else (rows, {})
     reading: dict[str, Any] = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers, "progress": progress}
     inspection, kept_on_disk = _inspected(rows, image, config, {**reading, "near": config.near_duplicates != "off"})
     check_rejected(rows, inspection, config.bad_files)
@@ -67,6 +69,7 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
         "sampling": sampling,
         **about_split,
         **balance(rows, members["train"]),
+        **({"repaired": [{"file": name, "what": repaired[name]} for name in sorted(repaired)]} if config.bad_files == "repair" else {}),
         **({"cache": kept_on_disk} if kept_on_disk else {}),
     }
     dataset = Dataset(splits, rows.classes, {**report, "warnings": [*warnings_of(report), *warnings, *kept_on_disk.get("warnings", ())]})

@@ -60,6 +60,41 @@ def decode(data: bytes | np.ndarray, max_pixels: int) -> Decoded:
     return _by_pillow(data, max_pixels)
 
 
+def decode_cut_short(data: bytes, max_pixels: int) -> Decoded:
+    """What is left of a JPEG file whose end is missing, as RGB.
+
+    The decoder goes on below the place where a file ends with blocks of one colour. A row of blocks is at most 16 lines high, so the lines from the last one
+    that has more than one colour are gone, rounded up to whole rows, and one row more, for the last one that is there may be there in part; and one line, whose
+    colours are interpolated with those below.
+    A progressive file has all its lines early, and gains sharpness until its end.
+
+    Raises:
+      DataError: less than half of the lines is left, or the file is damaged otherwise.
+    """
+    image, pixels, notes = _ended(data, max_pixels)
+    if image.info.get("progressive"):
+        return _upright(pixels, jpeg_exif(data), [*notes, "cut short: less sharp than it was"])
+    plain = (pixels == pixels[-1:, :1]).all(axis=(1, 2))
+    lines = len(pixels) if not plain[-1] else len(pixels) - int(np.argmin(plain[::-1])) if not plain.all() else 0
+    kept = max(0, 16 * ((lines - 1) // 16 - 1) - 1)
+    if 2 * kept < len(pixels):
+        raise DataError(f"cut short: {kept} of {len(pixels)} lines are left")
+    return _upright(pixels[:kept], jpeg_exif(data), [*notes, f"cut short: {kept} of {len(pixels)} lines are left"])
+
+
+def _ended(data: bytes, max_pixels: int) -> tuple[Image.Image, UInt8[np.ndarray, "h w 3"], list[str]]:
+    """A JPEG file with an end put to it; its last bytes are given up where they begin something that is not there."""
+    reason: Exception | None = None
+    for spare in (0, 16, 256):
+        image = _open(data[: len(data) - spare] + b"\xff\xd9")
+        _check_size(image.width, image.height, max_pixels)
+        try:
+            return image, *_to_rgb(image)
+        except _DAMAGE as error:
+            reason = error
+    raise DataError(f"damaged JPEG file: {reason}") from reason
+
+
 def _from_array(pixels: np.ndarray, max_pixels: int) -> Decoded:
     _check_size(pixels.shape[1], pixels.shape[0], max_pixels)
     if pixels.ndim == 3 and pixels.shape[-1] == 3:

@@ -48,6 +48,8 @@ def warnings_of(report: dict[str, Any], noun: str = "images") -> list[str]:
     if len(duplicates["dropped"]) > len(duplicates["across"]) + len(duplicates["conflicting"]):
         found.append(f"{counted(len(duplicates['dropped']), 'rows in all were dropped as copies')}; rejected.jsonl names them")
     found += warnings_of_near(report["near_duplicates"], noun) if "near_duplicates" in report else []
+    if report.get("repaired"):
+        found.append(f"{counted(len(report['repaired']), f'{noun} were cut short and kept in part')}; see repaired in data.json")
     if report["rejected"]:
         found.append(counted(len(report["rejected"]), f"unreadable {noun} were skipped"))
     if report["ignored"]:

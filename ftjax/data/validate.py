@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ftjax.config import DataConfig
+from ftjax.config import TEXT_SOURCES, DataConfig
 from ftjax.data.curriculum import check_curriculum
 from ftjax.data.dataset import SPLITS, Members, Rows
 from ftjax.data.mixture import check_mixture
@@ -12,7 +12,7 @@ from ftjax.data.reading import Inspection
 from ftjax.data.split_settings import check_split_settings
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
-_CHOICES = {"bad_files": ("error", "skip"), "duplicates": ("report", "drop", "error"), "near_duplicates": ("off", "report", "drop")}
+_CHOICES = {"bad_files": ("error", "skip", "repair"), "duplicates": ("report", "drop", "error"), "near_duplicates": ("off", "report", "drop")}
 _LOWEST = {"max_pixels": 1, "cache_megabytes": 0, "workers": 0}
 
 
@@ -33,6 +33,8 @@ def check_settings(config: DataConfig) -> None:
             raise ConfigError(f"data.{name}={getattr(config, name)}: allowed is {lowest} or more")
     if config.labels_per_class is not None and config.labels_per_class < 1:
         raise ConfigError(f"data.labels_per_class={config.labels_per_class}: allowed is 1 or more, or None for all")
+    if config.bad_files == "repair" and config.source in TEXT_SOURCES:
+        raise ConfigError("data.bad_files='repair' is for pictures; of a row of text nothing is left that could be kept; allowed: 'error', 'skip'")
     for name, choices in _CHOICES.items():
         if getattr(config, name) not in choices:
             raise ConfigError(f"data.{name}={getattr(config, name)!r}: {did_you_mean(str(getattr(config, name)), choices)}")
@@ -59,7 +61,8 @@ def check_rejected(rows: Rows, inspection: Inspection, policy: str) -> None:
     rejected = inspection.rejected
     if rejected and (policy == "error" or len(rejected) == len(rows)):
         names = "\n".join(f"  {rows.ids[row]}: {why}" for row, why in rejected.items())
-        hint = "\nRepair or remove them, or leave them out: data.bad_files='skip' (predict: --bad-files=skip)." if len(rejected) < len(rows) else ""
+        ways = "leave them out: data.bad_files='skip' (predict: --bad-files=skip); 'repair' keeps what is left of a JPEG file that was cut short."
+        hint = f"\nRepair or remove them, or {ways}" if len(rejected) < len(rows) else ""
         raise DataError(f"{rows.where}: {len(rejected)} of {len(rows)} images cannot be read:\n{names}{hint}")
 
 
