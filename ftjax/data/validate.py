@@ -61,7 +61,7 @@ def check_rejected(rows: Rows, inspection: Inspection, policy: str) -> None:
     rejected = inspection.rejected
     if rejected and (policy == "error" or len(rejected) == len(rows)):
         names = "\n".join(f"  {rows.ids[row]}: {why}" for row, why in rejected.items())
-        ways = "leave them out: data.bad_files='skip' (predict: --bad-files=skip); 'repair' keeps what is left of a JPEG file that was cut short."
+        ways = "leave them out: data.bad_files='skip' ('repair' keeps what is left of cut JPEGs; predict: --bad-files=skip)."
         hint = f"\nRepair or remove them, or {ways}" if len(rejected) < len(rows) else ""
         raise DataError(f"{rows.where}: {len(rejected)} of {len(rows)} images cannot be read:\n{names}{hint}")
 

@@ -112,7 +112,8 @@ def prepare_meter(config: Config, selection: Selection, preprocessing: Preproces
     classes = _pretrained_classes(config, selection)
     model = models.build(selection.spec(classes), precision=config.model.precision)
     head = jax.device_put(_pretrained_head(selection, model), distribution.replicated(mesh))
-    read = {"bad_files": "error" if config.data.bad_files == "error" else "skip", "max_pixels": config.data.max_pixels, "workers": config.data.workers}
+    policy: Literal["error", "skip"] = "error" if config.data.bad_files == "error" else "skip"
+    read: dict[str, Any] = {"bad_files": policy, "max_pixels": config.data.max_pixels, "workers": config.data.workers}
     examples, names = data.read_held_out(settings.path, preprocessing.image, settings.examples, name=KEY, **read)
     batch_size = _whole(min(len(examples), config.evaluation.batch_size), distribution.batch_devices(mesh))
 

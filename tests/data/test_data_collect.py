@@ -119,7 +119,9 @@ def test_bad_jpeg_policy(tree, helpers):
     text = message(folder(root))
     assert text.startswith("ROOT: 3 of 15 images cannot be read:\n  cat/cut.jpg: damaged JPEG file: ")
     assert "\n  dog/gif.jpg: not a JPEG, PNG or WebP file (it begins with b'GIF89a12')\n  dog/zero.png: empty file (0 bytes)\n" in text
-    assert text.endswith("Repair or remove them, or leave them out: data.bad_files='skip' (predict: --bad-files=skip).")
+    assert text.endswith(
+        "Repair or remove them, or leave them out: data.bad_files='skip' ('repair' keeps what is left of cut JPEGs; predict: --bad-files=skip)."
+    )
     skipped = collect(folder(root, bad_files="skip"), SMALL, 0)
     assert [entry["file"] for entry in skipped.report["rejected"]] == ["cat/cut.jpg", "dog/gif.jpg", "dog/zero.png"]
     assert sum(map(len, skipped.splits.values())) == 12
@@ -204,7 +206,7 @@ def test_progress_counts_to_the_end(tree):
         ({"labels_per_class": 0}, "data.labels_per_class=0: allowed is 1 or more, or None for all"),
         ({"workers": -1}, "data.workers=-1: allowed is 0 or more"),
         ({"max_pixels": 0}, "data.max_pixels=0: allowed is 1 or more"),
-        ({"bad_files": "skipp"}, "data.bad_files='skipp': did you mean 'skip'? allowed: 'error', 'skip'"),
+        ({"bad_files": "skipp"}, "data.bad_files='skipp': did you mean 'skip'? allowed: 'error', 'repair', 'skip'"),
         ({"duplicates": "dropp"}, "data.duplicates='dropp': did you mean 'drop'? allowed: 'drop', 'error', 'report'"),
     ],
 )

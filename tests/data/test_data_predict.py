@@ -48,7 +48,7 @@ def test_bad_files_follow_the_policy(tree):
         read_images(root, SMALL)
     assert str(error.value) == (
         f"{root}: 1 of 3 images cannot be read:\n  b.png: empty file (0 bytes)\n"
-        "Repair or remove them, or leave them out: data.bad_files='skip' (predict: --bad-files=skip)."
+        "Repair or remove them, or leave them out: data.bad_files='skip' ('repair' keeps what is left of cut JPEGs; predict: --bad-files=skip)."
     )
     ids, split = read_images(root, SMALL, bad_files="skip")
     assert ids == ("a.png", "c.png")

@@ -104,7 +104,7 @@ def test_repair_names_what_it_kept_and_what_it_left_out(folder, tmp_path_factory
 
 
 def test_without_repair_the_message_offers_it_and_texts_have_none(folder):
-    with pytest.raises(DataError, match=r"(?s)3 of 25 images cannot be read.*'repair' keeps what is left of a JPEG file that was cut short"):
+    with pytest.raises(DataError, match=r"(?s)3 of 25 images cannot be read.*'repair' keeps what is left of cut JPEGs"):
         collect(DataConfig(source="image_folder", path=str(folder)), FORMAT, 0)
     with pytest.raises(ConfigError, match=r"data.bad_files='repair' is for pictures"):
         collect(DataConfig(source="table", path="x.csv", bad_files="repair"), FORMAT, 0)
