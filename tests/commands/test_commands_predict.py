@@ -164,3 +164,9 @@ def test_columns_that_only_the_reader_knows_do_not_come_out():
     assert predict.named([{"words": ["a"], "tags": None}]) == [{"words": ["a"]}]
     assert predict.named([{"id": "1", "answers": ()}, {"id": "2", "answers": ("x",)}]) == [{"id": "1", "answers": ()}, {"id": "2", "answers": ("x",)}]
     assert predict.named([{"0": "a", "1": "b"}]) == [{"0": "a", "1": "b"}]
+
+
+def test_answers_that_are_all_right_are_written_too():
+    rows = [{"text": "a", "label": "joy"}, {"text": "b", "label": "joy"}]
+    found = answered.beside(rows, [{"id": "1", "label": "joy", "probability": 0.5}, {"id": "2", "label": "joy", "probability": 0.75}])
+    assert [row["label_predicted"] for row in found] == ["joy", "joy"]
