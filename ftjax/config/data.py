@@ -97,7 +97,9 @@ class DataConfig:
     cache_megabytes: int = 4096
     """Decoded images are kept in memory as uint8 while they fit in this; otherwise they are decoded for every batch."""
     workers: int = 4
-    """Threads that prepare batches."""
+    """How many rows, and in training batches, are prepared at once. What they are does not depend on it."""
+    worker_kind: Literal["threads", "processes"] = "threads"
+    """Who decodes pictures: as many threads, or as many processes, which share no lock of Python's, and whose crash is an error with the file's name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from ftjax.data.image_format import ImageFormat
 from ftjax.data.near import Near, describe, drop_near
 from ftjax.data.near_images import find_images
 from ftjax.data.order import rank
+from ftjax.data.processes import processes_of
 from ftjax.data.reading import Inspection, inspect
 from ftjax.data.report import per_class, warnings_of
 from ftjax.data.sources import read_source
@@ -47,9 +48,8 @@ def inspect_images(config: DataConfig, progress: Progress | None = None) -> Find
     """
     rows, left_out = without(read_source(config), config.drop)
     near_wanted = config.near_duplicates != "off"
-    inspection = inspect(
-        rows, ImageFormat((1, 1)), max_pixels=config.max_pixels, cache_megabytes=0, workers=config.workers, progress=progress, near=near_wanted
-    )
+    limits = {"max_pixels": config.max_pixels, "cache_megabytes": 0, "workers": config.workers}
+    inspection = inspect(rows, ImageFormat((1, 1)), progress=progress, near=near_wanted, processes=processes_of(config), **limits)
     near = None if inspection.signatures is None else find_images(inspection.signatures, inspection.hashes, config.near_image_similarity)
     good = sorted(inspection.good(), key=lambda row: rows.ids[row])
     members = {split: np.array([row for row in good if rows.splits[row] == split], np.int64) for split in SPLITS}
