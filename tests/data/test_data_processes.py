@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,9 @@ SMALL = ImageFormat((8, 8))
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
+def processes() -> Processes:
     """One process for all tests: it takes seconds to start."""
-    yield Processes(1)
+    return Processes(1)
 
 
 def rows_of(files: list[bytes], read=None) -> Rows:
