@@ -177,8 +177,18 @@ def test_what_is_no_data_set_is_an_error(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"is no data set that can be recognised; it holds a.bin\. Say what it is: --config\.data\.source="):
         guess_source(str(tmp_path))
+    (tmp_path / "part.0.jsonl.gz").write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        guess_source(str(tmp_path))
+    assert f"If its files are one table, name them: '{tmp_path}/*.jsonl.gz'. Else say what it is" in str(error.value)
     with pytest.raises(DataError, match="PATH="):
         guess_source(str(tmp_path / "none"))
+
+
+def test_a_table_without_rows_is_an_error(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n")
+    assert main.main(["data", "report", str(tmp_path / "a.csv"), "--output", str(tmp_path / "r.html")]) == 2
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_words_that_differ_are_marked():
