@@ -64,6 +64,8 @@ def test_photos_are_inspected_and_what_is_found_can_be_dropped(photos, tmp_path,
     assert "warning: 1 image of test is almost the same as one of train" in said
     assert "warning: 1 group of images is almost the same and has different labels; look at the near duplicates" in said
     assert "warning: 1 unreadable image cannot be used" in said
+    assert re.search(r"cannot be used row why ─+ train/cat/broken.png damaged header: ", said)
+    assert re.search(r"ignored row why ─+ train/cat/notes.txt ", said)
     found = json.loads((page.parent / "findings.json").read_text())
     assert found["splits"]["train"] == {"rows": 10, "per_class": {"cat": 4, "dog": 6}}
     assert found["sizes"]["most_frequent"] == {"size": [48, 64], "rows": 18}
