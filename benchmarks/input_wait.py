@@ -6,30 +6,24 @@ Reads `input_wait_fraction` of each run's result.json. Writes `benchmarks/result
 """
 
 import argparse
-import dataclasses
 import os
 from pathlib import Path
 
 import ftjax
 from benchmarks import photos
-from ftjax import files
+from ftjax import configuration, files
 
 WAYS = {
     "in memory (the default: they fit)": {},
-    "decoded for every batch, by threads": {"cache_megabytes": 0},
-    "decoded for every batch, by processes": {"cache_megabytes": 0, "worker_kind": "processes"},
+    "decoded for every batch, by threads": {"data.cache_megabytes": 0},
+    "decoded for every batch, by processes": {"data.cache_megabytes": 0, "data.worker_kind": "processes"},
 }
 GOAL = 0.05
 
 
 def measured(shared: Path, workdir: Path, model: str, data: str, way: str, steps: int) -> dict:
     base = photos.configuration(shared, model, data, 0, None, 0)
-    config = dataclasses.replace(
-        base,
-        data=dataclasses.replace(base.data, **WAYS[way]),
-        train=dataclasses.replace(base.train, duration=f"{steps} steps"),
-        evaluation=dataclasses.replace(base.evaluation, baselines=()),
-    )
+    config = configuration.replace(base, {**WAYS[way], "train.duration": f"{steps} steps", "evaluation.baselines": ()})
     result = ftjax.finetune(config, workdir=workdir / f"{model}_{data}_{list(WAYS).index(way)}").result
     told = {key: result[key] for key in ("input_wait_fraction", "examples_per_second", "steps")}
     return {"model": model, "data": data, "way": way, "load": os.getloadavg()[0], **told}

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from ftjax.data.dataset import InMemory, Progress, Rows
-from ftjax.data.examine import examine, fitted
+from ftjax.data.examine import Examined, examine, fitted
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.near_images import Signatures
 from ftjax.data.order import pixel_hash
@@ -67,6 +67,14 @@ class Found:
         """Nothing found yet."""
         sizes = np.zeros((rows, 2), np.int32)
         return cls(pixels, sizes, [None] * rows, [()] * rows, [None] * rows, Signatures.empty(rows) if near else None)
+
+    def keep(self, row: int, examined: Examined) -> None:
+        """What became of a row that can be decoded."""
+        if self.pixels is not None:
+            self.pixels[row] = examined.pixels
+        if self.signatures is not None:
+            self.signatures.keep(row, examined.thumbnail)
+        self.sizes[row], self.outcomes[row], self.hashes[row] = examined.size, examined.conversions, examined.pixel_hash
 
     def facts(self, rows: Sequence[int]) -> list[Any]:
         """Everything but the arrays of these rows, as JSON: the reason, or hash, height, width and conversions; None where nothing was read."""
@@ -192,19 +200,9 @@ def decode_rows(
             raise DataError(f"{source.where}: {source.ids[row]}: its content has changed while the data were collected; begin again")
         found.contents[row] = content
         try:
-            put(row, data)
+            found.keep(row, _call(processes, examine, data, None if found.pixels is None else image, max_pixels, found.signatures is not None))
         except DataError as error:
             found.outcomes[row] = str(error)
-
-    def put(row: int, data: bytes | np.ndarray) -> None:
-        examined = _call(processes, examine, data, None if found.pixels is None else image, max_pixels, found.signatures is not None)
-        if found.pixels is not None:
-            found.pixels[row] = examined.pixels
-        if found.signatures is not None:
-            found.signatures.keep(row, examined.thumbnail)
-        found.sizes[row] = examined.size
-        found.outcomes[row] = examined.conversions
-        found.hashes[row] = examined.pixel_hash
 
     try:
         for done, (row, _) in enumerate(completed(_naming(source, read), rows, workers=workers, patience=patience), 1):
