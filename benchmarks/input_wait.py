@@ -2,7 +2,8 @@
 
     python -m benchmarks.input_wait --data SHARED_DATA --workdir runs/input_wait [--steps 60]
 
-Reads `input_wait_fraction` of each run's result.json. Writes `benchmarks/results/input_wait.md` and `.json`.
+Reads `input_wait_fraction` of each run's result.json. Writes `benchmarks/results/input_wait.md` and `.json`;
+rows that are there already are not measured again.
 """
 
 import argparse
@@ -54,12 +55,15 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
-    rows = []
-    for data in photos.PHOTOS:
-        for way in WAYS:
+    page = photos.RESULTS / "input_wait.json"
+    rows = files.read_json(page) if page.exists() else []
+    for way in WAYS:
+        for data in photos.PHOTOS:
+            if any((row["data"], row["way"]) == (data, way) for row in rows):
+                continue
             rows.append(measured(arguments.data, arguments.workdir, "vit", data, way, arguments.steps))
             print(rows[-1], flush=True)
-            files.write_json(photos.RESULTS / "input_wait.json", rows)
+            files.write_json(page, rows)
             files.write_text(photos.RESULTS / "input_wait.md", table(rows))
 
 
