@@ -58,6 +58,7 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("data.near_image_similarity", "data.near_duplicates", lambda config: _near(config), ("report of pictures", "drop of pictures")),
     ("data.near_text_similarity", "data.near_duplicates", lambda config: _near(config), ("report of texts", "drop of texts")),
     ("data.max_pixels", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("data.worker_kind", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     ("data.cache_megabytes", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     *((f"augment.{key}", "data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES),
     ("augment.rand_magnitude", "augment.rand_augment", lambda config: "on" if config.augment.rand_augment else "off", ("on",)),

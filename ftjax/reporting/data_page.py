@@ -23,6 +23,8 @@ CLASSES = 60
 """Classes whose samples are shown."""
 LISTED = 200
 """Rejected rows that are listed."""
+NAMED = 10
+"""Rows that cannot be used and ignored files that the terminal names; the page lists more."""
 SAME, DIFFERENT = False, True
 
 
@@ -52,7 +54,17 @@ def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
         rows = [(name, *(split["per_class"].get(name, 0) for split in splits.values())) for name in report["classes"]]
         found.append(("classes", ("class", *splits), rows))
     facts = [*_facts(report), *_checks(report), *_probe(report)]
-    return [*found, ("findings", ("what", "found"), facts)]
+    return [*found, ("findings", ("what", "found"), facts), *_left_out(report)]
+
+
+def _left_out(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
+    """The first rows that cannot be used and files that were ignored, for the terminal."""
+    found = []
+    for what, entries in (("cannot be used", report["rejected"]), ("ignored", report["ignored"])):
+        rows = [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in entries[:NAMED]]
+        more = f" (the first {NAMED} of {wording.count(len(entries))})" if len(entries) > NAMED else ""
+        found += [(what + more, ("row", "why"), rows)] if rows else []
+    return found
 
 
 def _split_row(name: str, split: Mapping[str, Any]) -> tuple[Any, ...]:
