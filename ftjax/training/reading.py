@@ -101,7 +101,8 @@ class _Texts:
         if config.task.name not in LANGUAGE:
             return cls(tokenizer, wanted)
         ends = data.read_ends(selection.folder, tokenizer)
-        return _Written(data.Encoder(tokenizer, ends, data.open_template(selection.folder, config.text.template, ends), wanted, config.text.learn))
+        template = data.open_template(selection.folder, config.text.template, ends, tokenizer)
+        return _Written(data.Encoder(tokenizer, ends, template, wanted, config.text.learn))
 
     def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
         """Texts, cut into tokens once."""

@@ -87,7 +87,7 @@ def _kept(found: Found, members: np.ndarray, encoder: Encoder, *, paired: bool) 
 
 def _split(found: Found, kept: Kept, members: np.ndarray, encoder: Encoder, buckets: int, packed: int | None) -> Split:
     """Rows of one document each, or with a seed rows that hold as many as fit."""
-    documents = Documents.of(kept.pieces, encoder.sizes(kept.pieces))
+    documents = Documents.of(kept.pieces)
     second = Documents.of(kept.seconds) if kept.seconds else None
     if packed is None:
         rows = [np.array([document]) for document in range(len(kept.names))]

@@ -28,12 +28,12 @@ class Documents:
     bytes: Int[np.ndarray, " n"] | None = None
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], sizes: Sequence[int] | None = None) -> Documents:
-        """These documents, in order; `sizes`: bytes of what each learns."""
+    def of(cls, pieces: Sequence[Piece]) -> Documents:
+        """These documents, in order."""
         starts = np.cumsum([0, *(len(piece.ids) for piece in pieces)]).astype(np.int64)
         ids = np.concatenate([piece.ids for piece in pieces] or [np.empty(0, np.int32)])
         learn = np.concatenate([piece.learn for piece in pieces] or [np.empty(0, bool)])
-        return cls(ids.astype(np.int32), learn, starts, None if sizes is None else np.array(sizes, np.int32))
+        return cls(ids.astype(np.int32), learn, starts, np.array([piece.bytes for piece in pieces], np.int32))
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
