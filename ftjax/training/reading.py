@@ -136,4 +136,4 @@ class _Written:
     def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How documents enter the model; it travels with the artefact."""
         columns = {role: entry["column"] for role, entry in dataset.report.get("columns", {}).items()}
-        return data.LanguagePreprocessing(self.encoder, config.task.name, tuple(sorted(columns.items())))
+        return data.LanguagePreprocessing(self.encoder, config.task.name, tuple(sorted(columns.items())), dataset.report["form"])
