@@ -68,12 +68,14 @@ class RowFields:
       rows: which of them each row holds.
       buckets: lengths, ascending.
       second: of rejected answers, row for row with `documents`.
+      origins: where rows hold one document, the number of the text that it is a window of; None: every row is by itself.
     """
 
     documents: Documents
     rows: Sequence[Int[np.ndarray, " some"]]
     buckets: tuple[int, ...]
     second: Documents | None = None
+    origins: Int[np.ndarray, " n"] | None = None
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
@@ -82,7 +84,7 @@ class RowFields:
         return np.max([[int(side.lengths[row].sum()) for row in self.rows] for side in sides], axis=0).astype(np.int32)
 
     def __call__(self, rows: Int[np.ndarray, " k"]) -> dict[str, np.ndarray]:
-        """`tokens`, `document`, `learn` `[k length]`, and the same with `pair_` of the second documents."""
+        """`tokens`, `document`, `learn` `[k length]`, and the same with `pair_` of the second documents; `bytes` and `origin` `[k]`."""
         held = [self.rows[row] for row in np.asarray(rows)]
         sides = [side for side in (self.documents, self.second) if side is not None]
         longest = max([int(side.lengths[row].sum()) for side in sides for row in held], default=0)
@@ -90,6 +92,7 @@ class RowFields:
         fields = self.documents.filled(held, length)
         if self.documents.bytes is not None:
             fields["bytes"] = np.array([self.documents.bytes[row].sum() for row in held], np.int32)
+        fields["origin"] = np.asarray(rows if self.origins is None else self.origins[rows]).astype(np.int32)
         if self.second is not None:
             fields |= {f"pair_{name}": values for name, values in self.second.filled(held, length).items()}
         return fields

@@ -220,6 +220,10 @@ def test_a_long_text_is_learnt_letter_for_letter(folder, tmp_path):
     found = [answer for split in dataset.splits.values() for answer in learnt(folder, split)]
     assert sum(map(len, found)) == len(text) + len("</s>")
     assert sum("</s>" in answer for answer in found) == 1
+    test = dataset.splits["test"]
+    origins = test.fields(np.arange(len(test)))["origin"]
+    assert [name.partition("#")[0] for name in test.ids] == [test.ids[np.flatnonzero(origins == origin)[0]] for origin in origins]
+    assert len(set(origins)) < len(test)
     ordered = collect(folder, tmp_path / "book.txt", source="plain_text", max_length=50, split="time", time="position")
     assert any("</s>" in answer for answer in learnt(folder, ordered.splits["test"]))
 
