@@ -50,6 +50,8 @@ class WritingRecords(RecordTable):
 
     def joined(self) -> WritingRecords:
         """One record of each text, in the order of ids: its windows' sums, under the id of the first of them."""
+        if self.origin is None:
+            return self
         _, first, text = np.unique(self.origin, return_index=True, return_inverse=True)
         sums = {name: np.bincount(text, getattr(self, name)).astype(np.float32) for name in ("tokens", "loss", "right", "bytes")}
         return WritingRecords(id=self.id[first], weight=self.weight[first], **sums).by_id()

@@ -63,6 +63,12 @@ def test_the_end_of_every_answer_is_learnt_where_it_ends(tmp_path, case):
     assert tiny.decode(encoder, encoder.prompt(TWICE.turns)) == text
 
 
+def test_a_prompt_of_several_turns_is_written_also_where_earlier_answers_cannot_be_told(tmp_path):
+    hides = "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}|{% endif %}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+    encoder = tiny.encoder(tiny.write_tokenizer(tmp_path / "t", chat_template=hides))
+    assert tiny.decode(encoder, encoder.prompt(TWICE.turns)) == "q|r|bye|>"
+
+
 def test_a_role_that_opens_the_next_turn_does_not_end_an_answer(tmp_path):
     """Only what also stands behind a last answer ends one."""
     source = "{% for m in messages %}{% if m.role == 'assistant' %}" + SAID + "{% else %}<|im_start|>{{ m.content }}{% endif %}{% endfor %}"
