@@ -134,29 +134,36 @@ class Predictor:
         """Whether the model writes texts."""
         return isinstance(self.preprocessing, LanguagePreprocessing)
 
-    def write(self, asked: Sequence[Any], *, max_tokens: int | None = None, temperature: float = 0.0, seed: int = 0) -> list[str]:
-        """What the model answers.
+    def write(
+        self, asked: Sequence[Any], *, max_tokens: int | None = None, temperature: float = 0.0, seed: int = 0, names: Sequence[str] | None = None
+    ) -> list[str]:
+        """What the model answers; after plain text, if that is what it was trained on, how it goes on.
 
         Args:
           asked: prompts: texts, or lists of messages `{"role", "content"}`, or turns.
           max_tokens: of an answer, at most; None: 128, or as many as the model has places for after the longest prompt.
           temperature: 0: always the best token.
           seed: of what is drawn above that.
+          names: of the prompts, for messages; None: "prompt 0", "prompt 1", ...
 
         Raises:
-          ConfigError: the model does not write, or a prompt is too long.
+          ConfigError: the model does not write, or a prompt is too long: the message names it, before anything is written.
+          DataError: a prompt asks nothing, or the template refuses it.
         """
         if not self.writes:
             raise ConfigError(f"{self!r} does not write texts; allowed: predict")
-        encoder = self.preprocessing.encoder
-        prompts = [encoder.prompt(written.turns(prompt)).tolist() for prompt in asked]
+        called = [f"prompt {row}" for row in range(len(asked))] if names is None else names
+        prompts = [self._prompt(prompt, name) for prompt, name in zip(asked, called, strict=True)]
         most = max_tokens if max_tokens is not None else written.most_tokens(self.model, prompts)
+        encoder = self.preprocessing.encoder
         sampling = Sampling(max_tokens=most, temperature=temperature, seed=seed, stop_ids=encoder.stops)
-        return written.answers(self.model, self.params, encoder.tokenizer, prompts, sampling)
+        return written.answers(self.model, self.params, encoder.tokenizer, prompts, sampling, called)
 
-    def logits(self, split: data.Split) -> np.ndarray:
-        """float32 `[n classes]`, one row per example, in order."""
-        return np.asarray(self.records(split).logits)
+    def _prompt(self, prompt: Any, name: str) -> list[int]:
+        try:
+            return self.preprocessing.encoder.prompt(written.asked(prompt, self.preprocessing.form)).tolist()
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
 
     def records(self, split: data.Split, order: np.ndarray | None = None) -> Any:
         """Records with the model's outputs, by the compiled function that evaluated the run.

@@ -18,6 +18,7 @@ import numpy as np
 from ftjax import models, trees, weights
 from ftjax.commands.artefact import ORIGINAL
 from ftjax.commands.export_peft import export_peft
+from ftjax.commands.export_template import write_template
 from ftjax.commands.exported import described, held_by, in_units
 from ftjax.errors import ConfigError, DataError, WeightsError
 
@@ -78,6 +79,7 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
     origin = folder / ORIGINAL
     carried = origin if origin.is_dir() else None
     weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest, carried=carried)
+    write_template(output, description["preprocessing"])
     _read_back(output, flat, model, held)
     return _left_behind(description["preprocessing"])
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ftjax import configuration, data, evaluation
-from ftjax.commands import written
 from ftjax.commands.answered import beside
 from ftjax.commands.artefact import Predictor, load
 from ftjax.config import Config, TextConfig
+from ftjax.data.language.prompts import read_prompts
 from ftjax.errors import ConfigError
 
 LINE = "0"
 """The one column of a file of lines: they have no names."""
 NOT_GIVEN = ("tags", "answers")
+_OF_WRITING = ("max_tokens", "temperature", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.jsonl|FILE.csv", help="where the predictions go")
     parser.add_argument(
-        "--bad-files", default="error", choices=("error", "skip"), help="what an unreadable image does: end the command, or be left out and named"
+        "--bad-files", choices=("error", "skip"), help="pictures: what an unreadable one does: end the command (default), or be left out and named"
     )
     parser.add_argument("--probabilities", action="store_true", help="write the probability of every class")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="models that write: tokens of an answer, at most; default: 128, or what fits")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="models that write: 0 takes the best token, above it tokens are drawn")
-    parser.add_argument("--seed", type=int, default=0, help="models that write: of what is drawn")
+    parser.add_argument("--temperature", type=float, metavar="T", help="models that write: 0 (default) takes the best token, above it tokens are drawn")
+    parser.add_argument("--seed", type=int, help="models that write: of what is drawn; default: 0")
 
 
 def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         raise ConfigError(f"predict takes the configuration of the run; only --config.text.* says how a file is read, not --config.{foreign[0]}")
     evaluation.check_output(arguments.output)
     predictor = load(arguments.workdir)
+    _check_flags(predictor, arguments)
     if predictor.writes:
         rows = _written(predictor, arguments, flags)
     else:
@@ -54,11 +56,24 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     return 0
 
 
+def _check_flags(predictor: Predictor, arguments: argparse.Namespace) -> None:
+    """Refuse what would say nothing to this model.
+
+    Raises:
+      ConfigError: naming the flag.
+    """
+    kind = "writes texts" if predictor.writes else "reads texts" if predictor.reads_text else "reads pictures"
+    foreign = {"writes texts": ("bad_files", "probabilities"), "reads texts": ("bad_files", *_OF_WRITING), "reads pictures": _OF_WRITING}[kind]
+    for name in foreign:
+        if (given := getattr(arguments, name)) is not None and given is not False:
+            raise ConfigError(f"--{name.replace('_', '-')} says nothing to a model that {kind}; leave it out")
+
+
 def _images(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
     """Answers for pictures, by file; how many."""
     if flags:
         raise ConfigError("predict takes the configuration of the run; --config.* has no meaning here")
-    images = predictor.read(arguments.input, bad_files=arguments.bad_files)
+    images = predictor.read(arguments.input, bad_files=arguments.bad_files or "error")
     rows = predictor.rows(images, probabilities=arguments.probabilities)
     evaluation.write_predictions(arguments.output, rows)
     for rejected in images.rejected:
@@ -68,11 +83,14 @@ def _images(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[
 
 def _written(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
     """What the model writes after every prompt, beside it; how many."""
-    sampling = {"max_tokens": arguments.max_tokens, "temperature": arguments.temperature, "seed": arguments.seed}
-    rows, asked = written.read_prompts(arguments.input, _text_config(flags), dict(predictor.preprocessing.columns))
-    found = predictor.write(asked, **sampling)
-    evaluation.write_predictions(arguments.output, [{**row, "prediction": text} for row, text in zip(rows, found)])
-    return len(rows)
+    prompts = read_prompts(arguments.input, _text_config(flags), predictor.preprocessing)
+    for warning in prompts.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    sampling = {"max_tokens": arguments.max_tokens, "temperature": arguments.temperature or 0.0, "seed": arguments.seed or 0}
+    found = predictor.write(prompts.asked, names=prompts.names, **sampling)
+    answers = [{"id": name, "prediction": text} for name, text in zip(prompts.names, found)]
+    evaluation.write_predictions(arguments.output, beside(prompts.rows, answers))
+    return len(answers)
 
 
 def _texts(predictor: Predictor, arguments: argparse.Namespace, flags: Mapping[str, str]) -> int:
