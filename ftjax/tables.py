@@ -16,7 +16,7 @@ from ftjax.errors import ConfigError
 EVERYTHING: Rules = ((".*", 1.0),)
 """The table of full fine-tuning, and what an open `coefficient.rules` means."""
 
-ADAPTED = r".*/(a|b|magnitude|gain|rotation)"
+ADAPTED = r".*/(a|b|a_bias|b_bias|magnitude|gain|rotation|tokens)"
 """The arrays of adapters that train, in all their kinds."""
 
 _HEAD = ("group:head", 1.0)

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from ftjax import trees
+from ftjax.adapters.bottleneck import BOTTLENECKS
 from ftjax.adapters.diagonal import IA3
 from ftjax.adapters.leaf import Leaf, dense, is_leaf
 from ftjax.adapters.low_rank import DoRA, LoRA, PiSSA, column_norm
@@ -67,6 +68,8 @@ def _taken_apart(path: str, leaf: Leaf) -> tuple[str, dict[str, Array]]:
     for kind, names in ((LoRA, ("a", "b")), (DoRA, ("a", "b", "magnitude")), (IA3, ("gain",)), (OFT, ("rotation",))):
         if type(leaf) is kind:
             return kind.__name__.lower(), {name: getattr(leaf, name) for name in names}
+    if isinstance(leaf, BOTTLENECKS):
+        raise ConfigError(f"{path} is a {type(leaf).__name__}, which peft has no form for, and no merged weight stands for; use the run's own model/")
     raise ConfigError(f"{path} is a {type(leaf).__name__}, which other libraries have no form for; merge it")
 
 
