@@ -72,6 +72,8 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("model.pool", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("model.image_size", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS) for key in ("kind", "base")),
+    ("adapter.pretrained", "method", lambda config: config.method, ("lora", "dora", "ia3")),
+    *((f"adapter.{key}", "adapter.pretrained", lambda config: _given(config.adapter.pretrained), ("off",)) for key in ("targets", *_LOW_RANK, "base")),
     ("adapter.targets", "method", lambda config: config.method, tuple(kind for kind in ADAPTERS if kind not in _PROMPTS)),
     ("adapter.dropout", "method", lambda config: config.method, (*ADAPTERS[:3], *_BOTTLENECKS)),
     ("adapter.units", "method", lambda config: config.method, _BOTTLENECKS),

@@ -38,6 +38,8 @@ class Facts:
     """Whether the pretrained head stays."""
     batch_devices: int
     """Devices that share a batch."""
+    begins_with: tuple[str, ...] | None = None
+    """Parameters that the adapter file of the run brings whole (a head, biases); None: it begins from no such file."""
     steps_of_epoch: Callable[[int, int | None], Fraction] | None = None
     """`steps_of_epoch(batch_size, batch_tokens)` where it is not examples / batch size."""
 
@@ -179,10 +181,7 @@ def _decay_rules(config: Config, facts: Facts) -> Suggestion:
 def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
     """The method's table of coefficients and what it says."""
     frozen = ("stem", *facts.blocks[: len(facts.blocks) // 2])
-    adapted = (
-        functools.partial(tables.adapters, not facts.keeps_head),
-        f"the adapters {'' if facts.keeps_head else 'and the new head '}train, all else is as it was pretrained",
-    )
+    adapted = _adapted(facts)
     made: dict[str, tuple[Callable[[], CoefficientConfig], str]] = {
         "probe": (tables.probe, "only the head trains"),
         "lp_ft": (
@@ -201,6 +200,15 @@ def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
     }
     make, why = made.get(config.method, (CoefficientConfig, "every parameter trains"))
     return make(), why
+
+
+def _adapted(facts: Facts) -> tuple[Callable[[], CoefficientConfig], str]:
+    """What trains beside adapters: a new head, and what an adapter file that the run goes on from had trained whole."""
+    brought = facts.begins_with or ()
+    head = not facts.keeps_head or any(path.startswith("head/") for path in brought)
+    whole = tuple(path for path in brought if not path.startswith("head/"))
+    what = ["the adapters", *(["the head" if facts.keeps_head else "the new head"] if head else []), *(["what their file brings whole"] if whole else [])]
+    return functools.partial(tables.adapters, head, whole), f"{' and '.join(what)} train, all else is as it was pretrained"
 
 
 def _adapter(config: Config, facts: Facts) -> Suggestion:

@@ -9,7 +9,7 @@ from ftjax.adapters.int8 import Int8, quantise
 from ftjax.adapters.leaf import Drop, Leaf, dense, is_leaf
 from ftjax.adapters.low_rank import DoRA, LoRA, PiSSA
 from ftjax.adapters.merging import arrays, has_leaves, kept_apart, laid_out, merge, with_dropout
-from ftjax.adapters.neutral import Neutral, assembled, leaves_of, neutral
+from ftjax.adapters.neutral import Neutral, assembled, leaves_of, neutral, rows_of
 from ftjax.adapters.orthogonal import OFT
 from ftjax.adapters.placing import partition_spec
 from ftjax.adapters.prompts import has_prompts, without_prompts

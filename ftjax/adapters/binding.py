@@ -102,7 +102,7 @@ def bind(params: Tree, config: AdapterConfig, key: Array) -> tuple[Tree, tuple[B
             leaves[path] = _leaf(path, base, shapes[path], config, ranks[path], alphas[path], drawn, flat)
         else:
             leaves[path] = base
-    rows = tuple(_row(path, leaf, shapes[path], chosen.get(path, "int8"), ranks.get(path), alphas.get(path)) for path, leaf in leaves.items())
+    rows = tuple(row_of(path, leaf, shapes[path], chosen.get(path, "int8"), ranks.get(path), alphas.get(path)) for path, leaf in leaves.items())
     new = prompts(flat, config, key) if config.kind in _PROMPTS else {}
     rows += tuple(Bound(path, str(config.kind), "Prompt", tokens.shape, {"tokens": tokens.shape}) for path, tokens in new.items())
     return trees.unflatten(flat | leaves | {f"{path}/tokens": tokens for path, tokens in new.items()}), rows
@@ -205,7 +205,8 @@ def _no_turn(path: str, shape: tuple[int, ...], block: int) -> Array:
     return jnp.zeros((shape[0] // block, block * (block - 1) // 2))
 
 
-def _row(path: str, leaf: Leaf, shape: tuple[int, ...], target: str, rank: int | None, alpha: float | None) -> Bound:
+def row_of(path: str, leaf: Leaf, shape: tuple[int, ...], target: str, rank: int | None, alpha: float | None) -> Bound:
+    """What is told of a leaf on a weight of this shape; rank and alpha count for low-rank ones alone."""
     fields = {name.removeprefix("w/"): tuple(array.shape) for name, array in trees.flatten(leaf).items() if name != "w"}
     low = "scale" in fields and not isinstance(leaf, BOTTLENECKS)
     scale = float(leaf.scale) if low else None  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from ftjax import trees
+from ftjax.adapters.binding import Bound, row_of
 from ftjax.adapters.bottleneck import BOTTLENECKS
 from ftjax.adapters.diagonal import IA3
 from ftjax.adapters.leaf import Leaf, dense, is_leaf
@@ -59,6 +60,16 @@ def neutral(params: Tree) -> Neutral:
     low = {path: leaf for path, leaf in leaves_of(params).items() if isinstance(leaf, LoRA | DoRA | PiSSA)}
     sides = {path: leaf.side for path, leaf in leaves_of(params).items() if isinstance(leaf, IA3)}
     return Neutral(kinds[0], tensors, {path: float(leaf.scale) for path, leaf in low.items()}, sides)
+
+
+def rows_of(params: Tree, target: str) -> tuple[Bound, ...]:
+    """What `bind` would have told of the adapters in `params`, which a file brought; `target` names it."""
+    rows = []
+    for path, leaf in leaves_of(params).items():
+        rank = leaf.b.shape[0] if isinstance(leaf, LoRA | DoRA | PiSSA) else None
+        alpha = None if rank is None else float(leaf.scale) * rank  # type: ignore[attr-defined]
+        rows.append(row_of(path, leaf, tuple(dense(leaf.w).shape), target, rank, alpha))  # type: ignore[attr-defined]
+    return tuple(rows)
 
 
 def _taken_apart(path: str, leaf: Leaf) -> tuple[str, dict[str, Array]]:

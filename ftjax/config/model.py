@@ -52,6 +52,8 @@ class AdapterConfig:
 
     kind: AdapterKind | None = None
     """The shape; None: the method's."""
+    pretrained: str | None = None
+    """A folder of the library peft, or `hf://owner/name`, that the run begins from (lora, dora, ia3); it decides targets, ranks and scales."""
     targets: tuple[str, ...] | None = None
     """Roles ("attention.query", "mlp.up", "attention", "mlp", "all-linear", "conv", "embedding", "patch") or regular expressions for whole paths;
     None: all-linear; for ia3 keys, values and the second layers of the MLPs, for adaptformer the latter, for houlsby the ends of both branches.

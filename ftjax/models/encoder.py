@@ -73,7 +73,7 @@ class TextEncoder(nn.Module):
         block = functools.partial(remat(Block, compute), options)
         blocks = [functools.partial(block, rate, compute) for rate in drop_rates(compute, options["depth"])]
         x, prompt = Stem(options, compute, name="stem")(inputs, train), prompt_of(self, "stem")
-        x = Encoder(blocks, compute.scan, name="encoder")(followed_by(x, prompt), train, seen_too(mask[:, None, None, :], prompt))[:, : mask.shape[1]]
+        x = Encoder(blocks, compute.scan, name="encoder")(followed_by(x, prompt), train, seen_too(mask[:, None, None, :], mask, prompt))[:, : mask.shape[1]]
         if options["output"] != "tokens":
             x = text.mean(x, mask) if options["pool"] == "mean" else text.first(x, mask)
             x = text.Pooler(compute, name="pooler")(x) if options["pool"] == "pooler" else x

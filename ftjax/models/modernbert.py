@@ -98,8 +98,8 @@ class ModernBert(nn.Module):
         prompt = prompt_of(self, "stem")
         # A prompt has no place in the text: it is not turned, and no window hides it.
         places = positions if prompt is None else jnp.pad(positions, ((0, 0), (0, prompt.shape[0])))
-        near = (seen_too(window(mask, positions, options["window"]), prompt), rotation(places, size, options["local_theta"]))
-        far = (seen_too(mask[:, None, None, :], prompt), rotation(places, size, options["theta"]))
+        near = (seen_too(window(mask, positions, options["window"]), mask, prompt), rotation(places, size, options["local_theta"]))
+        far = (seen_too(mask[:, None, None, :], mask, prompt), rotation(places, size, options["theta"]))
         x = Encoder(blocks, name="encoder")(followed_by(x, prompt), train, near, far)[:, : mask.shape[1]]
         x = LayerNorm(options["epsilon"], compute, use_bias=False, name="norm")(x)
         if options["output"] != "tokens":

@@ -198,12 +198,16 @@ def followed_by(x: Float[Array, "batch length width"], prompt: Float[Array, "n w
     return x if prompt is None else jnp.concatenate([x, jnp.broadcast_to(prompt.astype(x.dtype)[None], (x.shape[0], *prompt.shape))], axis=1)
 
 
-def seen_too(mask: Bool[Array, "batch 1 #queries source"], prompt: Float[Array, "n width"] | None) -> Array:
-    """A mask for rows that are `followed_by` a prompt: it is seen by all, and sees all."""
+def seen_too(
+    seen: Bool[Array, "batch 1 #queries source"], mask: Bool[Array, "batch source"], prompt: Float[Array, "n width"] | None
+) -> Bool[Array, "batch 1 #more_queries more_source"]:
+    """What rows that are `followed_by` a prompt see, `seen` without it: the prompt is seen by all, and sees all that is no padding."""
     if prompt is None:
-        return mask
-    count = prompt.shape[0]
-    return jnp.pad(mask, ((0, 0), (0, 0), (0, count if mask.shape[2] > 1 else 0), (0, count)), constant_values=True)
+        return seen
+    if seen.shape[2] > 1:
+        own = jnp.broadcast_to(mask[:, None, None, :], (mask.shape[0], 1, prompt.shape[0], mask.shape[1]))
+        seen = jnp.concatenate([seen, own], axis=2)
+    return jnp.pad(seen, ((0, 0), (0, 0), (0, 0), (0, prompt.shape[0])), constant_values=True)
 
 
 def remat(block: type[nn.Module], compute: Compute) -> type[nn.Module]:
