@@ -211,8 +211,14 @@ def seen_too(
 
 
 def remat(block: type[nn.Module], compute: Compute) -> type[nn.Module]:
-    """The block class, rematerialised when `compute` says so; `train` stays a Python value."""
-    return nn.remat(block, static_argnums=(2,)) if compute.remat else block
+    """The block class, rematerialised as `compute` says; `train` stays a Python value.
+
+    "blocks" keeps what enters each block, "dots" also the answers of products without a batch axis: those with weights, whose second time would be most of the
+    work, but not attention's scores, which are most of the memory.
+    """
+    if compute.remat == "none":
+        return block
+    return nn.remat(block, static_argnums=(2,), policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable if compute.remat == "dots" else None)
 
 
 class Drop(nn.Module):
