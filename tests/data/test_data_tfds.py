@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ftjax.config import DataConfig
 from ftjax.data import ImageFormat, collect
@@ -80,15 +81,20 @@ def test_digits_come_back_without_tensorflow(digits):
     assert content[0] == content[1]
 
 
-def test_a_folder_of_photos_keeps_splits_and_bytes(tree, tmp_path):
-    root = tree(
-        {
-            f"{split}/{name}/{row}.png": hash_
-            for hash_, (split, name, row) in enumerate((s, n, r) for s in ("train", "val", "test") for n in "ab" for r in range(3))
-        }
-    )
-    name = build("--data_dir", str(tmp_path / "tfds"), "--folder", str(root))
-    rows, original = read_source(config(tmp_path / "tfds", name)), read_source(DataConfig(source="image_folder", path=str(root)))
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> tuple[Path, Path, str]:
+    """A folder of 18 photos in three splits; the data_dir that it was written to, and its name there."""
+    folder = tmp_path_factory.mktemp("few")
+    root = folder / "photos"
+    for seed, place in enumerate(f"{split}/{name}/{row}.png" for split in ("train", "val", "test") for name in "ab" for row in range(3)):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (12, 16, 3)).astype(np.uint8)).save(root / place)
+    return root, folder / "tfds", build("--data_dir", str(folder / "tfds"), "--folder", str(root))
+
+
+def test_a_folder_of_photos_keeps_splits_and_bytes(photos):
+    root, data_dir, name = photos
+    rows, original = read_source(config(data_dir, name)), read_source(DataConfig(source="image_folder", path=str(root)))
     assert sorted(set(rows.splits)) == ["test", "train", "validation"]
     assert sorted((rows.splits[i], rows.read(i)) for i in range(18)) == sorted((original.splits[i], original.read(i)) for i in range(18))
 
@@ -148,20 +154,9 @@ def test_other_file_formats_are_refused_with_the_reason(copy, form, why):
     )
 
 
-def test_lost_records_are_noticed(copy):
-    file = next(copy.rglob("*.array_record-*"))
-    build("--data_dir", str(copy.parent / "few"), "--folder", str(_small(copy.parent)))
-    shutil.copy(next((copy.parent / "few").rglob("*train.array_record-*")), file)
+def test_lost_records_are_noticed(copy, photos):
+    shutil.copy(next(photos[1].rglob("*train.array_record-*")), next(copy.rglob("*.array_record-*")))
     assert message(config(copy)) == (
-        "tfds data set 'ftjax_example/digits', train: record 2 of 1797 cannot be read (index 2 out of bound 2); "
+        "tfds data set 'ftjax_example/digits', train: record 6 of 1797 cannot be read (index 6 out of bound 6); "
         "the files are incomplete or damaged, prepare them again"
     )
-
-
-def _small(folder: Path) -> Path:
-    from PIL import Image
-
-    for name in "ab":
-        (folder / "small" / name).mkdir(parents=True)
-        Image.new("RGB", (4, 4)).save(folder / "small" / name / "1.png")
-    return folder / "small"
