@@ -121,7 +121,7 @@ def _stage_cost(plan: Plan, stage: Stage, state: TrainState, limit: fitting.Limi
     flops, found = _flops(program), fitting.cost_of(program)
     widest = Widest(stage, next(batch for batch in plan.batches_of_every_shape(feed) if feed.programs[shapes_of(batch)] is program), found)
     rows = {
-        "FLOPs per step": f"{flops / 1e9:.3g} GFLOP, {flops / plan.batch_size / 1e9:.3g} per example",
+        "FLOPs per step": f"{flops / 1e9:.3g} GFLOP, {flops / plan.batch_size / 1e9:.3g} per example{_uncounted(plan)}",
         "memory of the step": _memory(found),
         "compile": f"{built:.1f} s" + (", with the features of all training examples" if stage.head_only else ""),
     }
@@ -130,6 +130,12 @@ def _stage_cost(plan: Plan, stage: Stage, state: TrainState, limit: fitting.Limi
     state, seconds = _timed(feed, state, plan.put(widest.batch))
     rows |= {"step": f"{seconds * 1e3:.3g} ms, {plan.batch_size / seconds:.0f} examples/s, {flops / seconds / 1e9:.0f} GFLOP/s"}
     return state, rows, seconds, widest
+
+
+def _uncounted(plan: Plan) -> str:
+    """XLA counts what is inside a loop once."""
+    loops = [name for name, is_one in (("train.microbatches", plan.config.train.microbatches > 1), ("model.scan", plan.config.model.scan)) if is_one]
+    return f" (of the loops of {' and '.join(loops)} one turn)" if loops else ""
 
 
 def _timed(feed: Feed, state: TrainState, batch: Batch) -> tuple[TrainState, float]:

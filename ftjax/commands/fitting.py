@@ -142,10 +142,19 @@ def gigabytes(size: float) -> str:
 
 
 def rows_of(here: Cost, found: list[tuple[Settings, Cost | None]], limit: Limit) -> list[tuple[str, ...]]:
-    """A line for the step as configured and for each alternative: memory, its share of temporaries, work beside the configured step's, and whether it fits."""
+    """A line for the step as configured and for each alternative: memory, temporaries, work beside the configured step's, and whether it fits.
+
+    XLA counts what is inside a loop once, so of micro-batches, which are one, it cannot say the work.
+    """
     every = [("as configured", here), *((named(settings), cost) for settings, cost in found)]
     return [
-        (name, gigabytes(cost.bytes), gigabytes(cost.temporary), f"{cost.flops / here.flops:.2f}" if here.flops else "-", _fits(cost, limit))
+        (
+            name,
+            gigabytes(cost.bytes),
+            gigabytes(cost.temporary),
+            "-" if "microbatches" in name or not here.flops else f"{cost.flops / here.flops:.2f}",
+            _fits(cost, limit),
+        )
         for name, cost in every
         if cost is not None
     ]
