@@ -18,8 +18,9 @@ import numpy as np
 from ftjax import models, trees, weights
 from ftjax.commands.artefact import ORIGINAL
 from ftjax.commands.export_peft import export_peft
-from ftjax.commands.export_template import write_template
+from ftjax.commands.export_writing import write_manner
 from ftjax.commands.exported import described, held_by, in_units, refuse_apart
+from ftjax.data import LanguagePreprocessing
 from ftjax.errors import ConfigError, DataError, WeightsError
 
 TOKENIZER = "tokenizer.json"
@@ -80,7 +81,8 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
     origin = folder / ORIGINAL
     carried = origin if origin.is_dir() else None
     weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest, carried=carried)
-    write_template(output, description["preprocessing"])
+    if "writes" in description["preprocessing"]:
+        write_manner(output, LanguagePreprocessing.from_json(description["preprocessing"], folder))
     _read_back(output, flat, model, held)
     return _left_behind(description["preprocessing"])
 

@@ -27,7 +27,7 @@ class Prompts:
       rows: as they were read.
       asked: what each asks.
       names: of the rows, for messages.
-      warnings: what is otherwise than in training.
+      warnings: what was guessed of the file, and what is otherwise than in training.
     """
 
     rows: list[dict[str, Any]]
@@ -66,12 +66,13 @@ def read_prompts(path: str | os.PathLike[str], text: TextConfig, preprocessing: 
 
 
 def _lines(file: Path, text: TextConfig, form: str) -> Prompts:
-    lines = [(number, line) for number, line in enumerate(read_text(file, text.encoding).text.split("\n"), 1) if line.strip()]
+    decoded = read_text(file, text.encoding)
+    lines = [(number, line) for number, line in enumerate(decoded.text.split("\n"), 1) if line.strip()]
     if not lines:
         raise DataError(f"{file} is empty")
     role = "text" if form == "passage" else "prompt"
     names = [f"{file.name}:{number}" for number, _ in lines]
-    return Prompts([{role: line} for _, line in lines], [asked(form, {role: line}) for _, line in lines], names)
+    return Prompts([{role: line} for _, line in lines], [asked(form, {role: line}) for _, line in lines], names, (decoded.warning,) if decoded.warning else ())
 
 
 def _asked(form: str, columns: dict[str, str], row: dict[str, Any], name: str) -> Asked:
@@ -107,6 +108,6 @@ def _columns(table: Table, text: TextConfig, trained: dict[str, str], form: str)
 
 
 def _warnings(table: Table, columns: dict[str, str], trained: dict[str, str]) -> tuple[str, ...]:
-    if "system" in trained and "system" not in columns:
-        return (f"{table.where} has no column {trained['system']!r}, from which training took system messages; its prompts are written without",)
-    return ()
+    if "system" not in trained or "system" in columns:
+        return table.warnings
+    return (*table.warnings, f"{table.where} has no column {trained['system']!r}, from which training took system messages; its prompts are written without")

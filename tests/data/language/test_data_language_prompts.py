@@ -72,7 +72,9 @@ def test_a_line_is_what_ends_with_a_line_break(folder, tmp_path):
     (tmp_path / "a.txt").write_bytes("a\u2028b\r\n\nc\x0bd\n".encode())
     found = read_prompts(tmp_path / "a.txt", TextConfig(), preprocessing)
     assert [row["prompt"] for row in found.rows] == ["a\u2028b", "c\x0bd"]
-    assert found.names == ["a.txt:1", "a.txt:3"]
+    assert (found.names, found.warnings) == (["a.txt:1", "a.txt:3"], ())
+    (tmp_path / "a.txt").write_bytes(b"\xe9\n")
+    assert "is not UTF-8; it was read as latin-1" in read_prompts(tmp_path / "a.txt", TextConfig(), preprocessing).warnings[0]
 
 
 def test_columns_that_flags_name_or_that_stand_in(folder, tmp_path):

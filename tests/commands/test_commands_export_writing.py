@@ -1,4 +1,4 @@
-"""An exported model that writes brings the template that it was trained with, and transformers writes prompts by it as training did."""
+"""An exported model that writes brings its own template and the tokens that end an answer, and transformers writes prompts by it as training did."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 import tiny_language as tiny
 
-from ftjax.commands.export_template import write_template
+from ftjax.commands.export_writing import write_manner
 from ftjax.data import LanguagePreprocessing
 from ftjax.data.language.template import NAMED, Template
 from ftjax.data.language.turns import Turn
@@ -19,7 +19,7 @@ OTHER = "{{ 'of the origin' }}"
 def exported(folder, *, template, form="chat", bos=True, **settings):
     """A directory after the export of a run with this template, and the run's encoder."""
     encoder = tiny.encoder(tiny.write_tokenizer(folder, bos=bos, **settings), template=template)
-    write_template(folder, LanguagePreprocessing(encoder, "language_modeling", (), form).to_json())
+    write_manner(folder, LanguagePreprocessing(encoder, "language_modeling", (), form))
     return encoder
 
 
@@ -34,10 +34,19 @@ def test_the_template_of_training_replaces_that_of_the_origin(tmp_path, name, bo
     assert theirs.render(TURNS, answer=True) == encoder.template.render(TURNS, answer=True)
 
 
-def test_other_models_keep_the_template_that_they_came_with(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "held", "written"), [("chatml", 257, [257, 259]), ("chatml", [3, 259], [3, 257, 259]), ("chatml", None, [257, 259]), ("alpaca", 257, 257)]
+)
+def test_generation_stops_where_training_ended_answers(tmp_path, name, held, written):
+    (tmp_path / "generation_config.json").write_text(json.dumps({"temperature": 0.5, "eos_token_id": held}))
+    exported(tmp_path, template=name)
+    assert json.loads((tmp_path / "generation_config.json").read_text()) == {"temperature": 0.5, "eos_token_id": written}
+
+
+def test_models_of_plain_text_keep_the_template_that_they_came_with(tmp_path):
     (tmp_path / "chat_template.jinja").write_text(OTHER)
-    exported(tmp_path, template="alpaca", form="passage", chat_template=OTHER)
-    write_template(tmp_path, {"max_length": 3})
+    exported(tmp_path, template="chatml", form="passage", chat_template=OTHER)
+    assert not (tmp_path / "generation_config.json").exists()
     assert (tmp_path / "chat_template.jinja").read_text() == OTHER
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["chat_template"] == OTHER
 
