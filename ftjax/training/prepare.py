@@ -55,6 +55,7 @@ def prepare(
     progress: data.Progress | None = None,
     values: Mapping[str, Any] | None = None,
     cache: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Plan, TrainState]:
     """Decide everything and place the state before step 0.
 
@@ -64,6 +65,7 @@ def prepare(
       progress: called with (done, total) while images are decoded.
       values: see `prepare_config`.
       cache: folder for features where `data.cache` names none; None: nothing is kept.
+      mesh: the devices; None: those of `config.mesh`.
 
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
@@ -74,7 +76,7 @@ def prepare(
     selection = select(config)
     reading = reader(config, selection)
     kinds = inspection.asked(config, dataset)
-    dataset, mesh = dataset or reading.collect(config, progress), distribution.make_mesh(config.mesh)
+    dataset, mesh = dataset or reading.collect(config, progress), mesh or distribution.make_mesh(config.mesh)
     store = FeatureCache(Path(config.data.cache) if config.data.cache else cache)
     if kinds:
         dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
@@ -83,7 +85,8 @@ def prepare(
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
     spec = selection.spec(task.outputs or selection.own_outputs)
-    resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
+    facts = _facts(config, models.build(spec), dataset, keeps_head, mesh, measures)
+    resolved = recipes.fill(resolved, facts)
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
@@ -122,6 +125,7 @@ def prepare(
         clock=clock,
         every=_every(config, clock),
         warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
+        facts=facts,
         meter=meter,
         store=store,
         bound=bound,
