@@ -41,8 +41,7 @@ def verdict(
         said.append(f"With {seeds} seed{'s' if seeds != 1 else ''} this is an indication and no result.")
     said += _costs(leader, best)
     said += _scratch(leader, best, comparisons, scratch, metric)
-    for name, value in (baselines or {}).items():
-        said.append(f"{name} reaches {value:.4g}.")
+    said += [f"{name[0].upper()}{name[1:]} reaches {value:.4f}." for name, value in (baselines or {}).items()]
     return " ".join(said)
 
 

@@ -179,10 +179,18 @@ class Population:
     def info(self) -> dict[str, Any]:
         """What a checkpoint remembers beside its arrays. Progress is a text of its own, because JSON proper has no word for what is no number."""
         progress = json.dumps([dataclasses.asdict(one) for one in self.progress])
-        return {"progress": progress, "steps": self.steps, "seconds": dataclasses.asdict(self.seconds)}
+        members = [one.member.number for one in self.filled]
+        return {"progress": progress, "members": members, "steps": self.steps, "seconds": dataclasses.asdict(self.seconds)}
 
-    def restore(self, tree: Tree, info: Mapping[str, Any]) -> None:
-        """Go on from what `tree` and `info` were, of the same members and stage."""
+    def rest(self, slots: Sequence[int]) -> None:
+        """Nobody is left for these slots; they go on and count for nothing."""
+        for slot in slots:
+            self.progress[slot] = Progress(-1)
+
+    def restore(self, tree: Tree, info: Mapping[str, Any], by_number: Mapping[int, Filled]) -> None:
+        """Go on from what `tree` and `info` were, in the same stage."""
+        self.filled = [by_number[number] for number in info["members"]]
+        self.hyper = jax.device_put(stack_hyper([one.hyper for one in self.filled]), self.spread.by_member)
         self.stacked, self.best, self.seen = Stacked(tree["own"], self.stacked.shared), tree["best"], tree["seen"]
         self.progress = [Progress(**one) for one in json.loads(info["progress"])]
         self.steps, self.seconds = list(info["steps"]), Seconds(**info["seconds"])

@@ -46,11 +46,17 @@ def cells(results: Sequence[Result], question: Question, read: ReadRecords, shif
             "learning_rate": members[0]["learning_rate"],
             "members": [one["member"] for one in members],
             "seeds": [one["seed"] for one in members],
-            "diverged": len(members) - len(good),
-            "status": "ok" if len(good) == len(members) else "diverged" if not good else f"{len(members) - len(good)} of {len(members)} diverged",
+            "diverged": sum(one["status"] == "diverged" for one in members),
+            "status": _status([one["status"] for one in members]),
         }
         made.append(line | (_numbers(good, question, read, shifts) if good else {}))
     return made
+
+
+def _status(each: Sequence[str]) -> str:
+    """Of a cell: that of its members, or how many diverged."""
+    lost = each.count("diverged")
+    return each[0] if len(set(each)) == 1 else f"{lost} of {len(each)} diverged" if lost else "stopped"
 
 
 def _numbers(good: Sequence[Result], question: Question, read: ReadRecords, shifts: Sequence[str]) -> dict[str, Any]:

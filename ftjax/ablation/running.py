@@ -9,19 +9,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from ftjax import adapters, evaluation, files
-from ftjax.ablation.grouping import Filled, Group
+from ftjax.ablation.grouping import Filled
 from ftjax.ablation.kit import Kit
 from ftjax.ablation.looking import weights_of
-from ftjax.ablation.memory import limit
 from ftjax.ablation.population import Population, Progress
 from ftjax.ablation.program import Spread
+from ftjax.ablation.spec import Search
 from ftjax.coefficients import combine
 from ftjax.coefficients.after import distance
 from ftjax.errors import CheckpointError
@@ -62,45 +62,14 @@ class Edges:
     tell: Tell
     stop: threading.Event
     shifts: tuple[str, ...] = ()
-
-
-def run_group(group: Group, options: Options, edges: Edges) -> list[dict[str, Any]]:
-    """Train and test every member of a group.
-
-    Returns:
-      A result for each member, in order of their numbers.
-
-    Raises:
-      Stopped: `edges.stop` was set; everything is saved.
-      FtjaxError: see `Checkpoints`, or nothing fits into the memory.
-    """
-    kit = Kit(group, options.spread, options.together)
-    folder = edges.folder / "groups" / group.name
-    known = files.read_json(folder / "parts.json") if (folder / "parts.json").exists() else None
-    slots = known["slots"] if known else kit.most_members(limit(options.memory))
-    slots = kit.spread.whole(slots)
-    if known is None:
-        files.write_json(folder / "parts.json", {"slots": slots, "members": len(group.members), "devices": len(kit.spread.devices)})
-    parts = [list(group.members[start : start + slots]) for start in range(0, len(group.members), slots)]
-    edges.tell(f"group {group.name}: {len(group.members)} members, {slots} at once" + (f", in {len(parts)} parts" if len(parts) > 1 else ""))
-    results: list[dict[str, Any]] = []
-    for number, part in enumerate(parts):
-        results += _once(folder / f"part_{number:02d}", lambda part=part, at=folder / f"part_{number:02d}": run_part(kit, part, slots, at, edges))
-    return results
-
-
-def _once(folder: Path, run: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The results in a folder, or those of `run`, kept there."""
-    done = folder / "members.json"
-    if not done.exists():
-        files.write_json(done, run())
-    return files.read_json(done)
+    search: Search = dataclasses.field(default_factory=Search)
 
 
 def run_part(kit: Kit, filled: Sequence[Filled], slots: int, folder: Path, edges: Edges) -> list[dict[str, Any]]:
     """One micro-population from step 0, or from its newest checkpoint, to its results."""
     population = Population(kit, filled, slots)
-    with opened(kit, population, folder, edges) as store:
+    by_number = {one.member.number: one for one in filled}
+    with opened(kit, population, folder, edges, by_number) as (store, _):
         plan, every = kit.plan, kit.plan.every
         while population.steps[0] < plan.steps and not all(one.over for one in population.progress):
             step = population.steps[0]
@@ -121,9 +90,11 @@ def run_part(kit: Kit, filled: Sequence[Filled], slots: int, folder: Path, edges
 
 
 @contextlib.contextmanager
-def opened(kit: Kit, population: Population, folder: Path, edges: Edges) -> Iterator[Checkpoints]:
-    """The checkpoints of a population, which goes on from the newest; they belong to these members and no others."""
-    identity = {"members": [one.member.number for one in population.filled], "pretrained": _origin(kit.plan), "data": kit.plan.dataset.report["fingerprint"]}
+def opened(
+    kit: Kit, population: Population, folder: Path, edges: Edges, by_number: Mapping[int, Filled]
+) -> Iterator[tuple[Checkpoints, Mapping[str, Any] | None]]:
+    """The checkpoints of a population, which goes on from the newest, and what that one remembers; they belong to these members and no others."""
+    identity = {"members": [*by_number], "pretrained": _origin(kit.plan), "data": kit.plan.dataset.report["fingerprint"]}
     _check_same(folder / "identity.json", identity)
     store = Checkpoints(folder / "checkpoints")
     with contextlib.closing(store):
@@ -132,9 +103,9 @@ def opened(kit: Kit, population: Population, folder: Path, edges: Edges) -> Iter
         if restored is not None:
             for stage in _passed(kit.plan, restored.step):
                 population.enter(stage)
-            population.restore(restored.tree, restored.info)
-            edges.tell(f"resumed from step {restored.step}")
-        yield store
+            population.restore(restored.tree, restored.info, by_number)
+            edges.tell(f"resumed from step {max(population.steps)}")
+        yield store, None if restored is None else restored.info
 
 
 def _passed(plan: Plan, step: int) -> list[Stage]:
@@ -172,14 +143,14 @@ def said(population: Population) -> str:
     return f"step {max(population.steps)} of {population.plan.steps}: best validation {span} over {len(real)} members{failed}"
 
 
-def results(population: Population, folder: Path, edges: Edges) -> list[dict[str, Any]]:
-    """Every member tested once with its best weights; its records are kept beside the results."""
+def results(population: Population, folder: Path, edges: Edges, slots: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """Every member, or those in these slots, tested once with its best weights; its records are kept beside the results."""
     plan = population.plan
     found = {name: population.records(population.best, name, logits=name == "test") for name in ("validation", "test")}
     moved = {name: population.shifted(population.best, name) for name in edges.shifts}
     lines = []
     for slot, (one, progress) in enumerate(zip(population.filled, population.progress)):
-        if progress.member < 0:
+        if progress.member < 0 or (slots is not None and slot not in slots):
             continue
         record = found["test"][slot]
         evaluation.write_records(folder / "records" / f"{one.member.number:04d}.npz", record)

@@ -55,9 +55,10 @@ def fit(examples: Sequence[float], errors: Sequence[float]) -> Law | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optimize.OptimizeWarning)
-            (a, b, c), _ = optimize.curve_fit(model, amounts, values, p0=start, bounds=([0, 0, 0], [np.inf, 2, np.inf]), maxfev=5000)
+            found = optimize.curve_fit(model, amounts, values, p0=start, bounds=([0, 0, 0], [np.inf, 2, np.inf]), maxfev=5000)
     except RuntimeError:
         return None
+    a, b, c = found[0]
     return Law(float(a) * scale ** float(b), float(b), float(c))
 
 

@@ -76,7 +76,7 @@ class Arm:
 class Search:
     """How trials of what is tuned are chosen. Every arm gets the same number of them."""
 
-    kind: Literal["grid", "random", "halving", "optuna"] = "grid"
+    kind: Literal["grid", "random", "halving"] = "grid"
     trials: int | None = None
     """How many; None: every combination (grid)."""
     seed: int = 0
@@ -159,7 +159,7 @@ def all_arms(ablation: Ablation) -> tuple[Arm, ...]:
     named = ablation.arms or (Arm(name="", settings={}),)
     made = []
     for arm, settings in itertools.product(named, combinations):
-        said = ", ".join(filter(None, [arm.name, *(f"{short(key)}={shown(value)}" for key, value in settings.items())]))
+        said = ", ".join([*([arm.name] if arm.name else []), *(f"{short(key)}={shown(value)}" for key, value in settings.items())])
         made.append(Arm(name=said or "base", settings={**arm.settings, **settings}, extra_budget=arm.extra_budget))
     return tuple(made)
 

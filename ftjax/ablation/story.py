@@ -22,11 +22,13 @@ import ftjax
 from ftjax import configuration, data, evaluation, files
 from ftjax.ablation import budget, grid, grouping, judging, results, scaling, shifts, statistics
 from ftjax.ablation.grouping import Group
+from ftjax.ablation.parts import run_group
 from ftjax.ablation.results import Question
-from ftjax.ablation.running import Edges, Options, run_group
+from ftjax.ablation.running import Edges, Options
 from ftjax.ablation.spec import Ablation, Arm, Member, all_arms
 from ftjax.configuration import Resolved
 from ftjax.errors import CheckpointError, ConfigError
+from ftjax.evaluation.intervals import metric_intervals
 from ftjax.training.plan import Plan
 
 VERSIONS = ("jax", "flax", "optax", "numpy", "scipy")
@@ -99,6 +101,7 @@ def judge(prepared: Prepared, folder: Path, members: Sequence[Mapping[str, Any]]
     against = [] if leader is None else _against(measured, leader, plan, question)
     reference = ablation.reference or next(iter(measured), None)
     compared = statistics.compare(measured, plan.metric, reference, confidence=question.confidence, seed=question.seed) if reference in measured else []
+    untrained = _untrained(prepared)
     return {
         "metric": {"name": plan.metric.name, "higher_is_better": plan.metric.higher_is_better},
         "arms": [_arm(arm) for arm in all_arms(ablation)],
@@ -115,7 +118,8 @@ def judge(prepared: Prepared, folder: Path, members: Sequence[Mapping[str, Any]]
         "comparisons": [one.to_json() for one in compared],
         "leader": {"arm": leader, "against": [one.to_json() for one in against]},
         "scaling": scaling.curves(best, plan.metric),
-        "verdict": judging.verdict(best, against, plan.metric, scratch=scratch),
+        "untrained": untrained,
+        "verdict": judging.verdict(best, against, plan.metric, scratch=scratch, baselines={name: found["value"] for name, found in untrained.items()}),
         "diverged": [one["member"] for one in members if one["status"] == "diverged"],
         "members": list(members),
         "config": configuration.to_mapping(prepared.base.config),
@@ -124,6 +128,21 @@ def judge(prepared: Prepared, folder: Path, members: Sequence[Mapping[str, Any]]
         "devices": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
         "versions": {"ftjax": ftjax.__version__} | {name: importlib.metadata.version(name) for name in VERSIONS} | {"python": platform.python_version()},
     }
+
+
+def _untrained(prepared: Prepared) -> dict[str, Any]:
+    """What answers without any training: the majority class, and the model as it came where its head is kept; the main metric with its interval."""
+    plan, split = prepared.plan, prepared.plan.dataset.splits
+    settings = plan.config.evaluation
+    found = {}
+    majority = plan.measures.majority(split["train"], split["test"])
+    if majority is not None:
+        found[plan.measures.majority_name] = majority.records
+    kept = next((group for group in prepared.groups if group.plan.load is not None and group.plan.keeps_head), None)
+    if kept is not None:
+        found["the pretrained model as it came"] = kept.plan.evaluate(kept.state.theta0, kept.state.extra["batch_stats"], "test")
+    arguments = {"resamples": settings.bootstrap, "confidence": settings.confidence, "seed": prepared.base.config.seed}
+    return {name: metric_intervals(records, [plan.metric], **arguments)[plan.metric.name] for name, records in found.items()}
 
 
 def _arm(arm: Arm) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ftjax import configuration, reporting
 from ftjax.ablation import memory, reading, story, writing
+from ftjax.ablation.ladder import ladder
 from ftjax.ablation.running import Edges, Options, Stopped
 from ftjax.ablation.spec import Ablation, Search
 from ftjax.commands import show
@@ -28,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ablation", metavar="FILE.py[:ARGUMENT]", help="a file whose get_ablation() says what is compared, such as configs/ablations/seeds.py"
     )
+    parser.add_argument("--ladder", action="store_true", help="compare the usual methods from a probe to training from scratch, under one budget")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=VALUES", help="compare these values; seed=0..7 repeats everything")
     parser.add_argument("--tune", action="append", default=[], metavar="KEY=VALUES", help="choose among these on validation, for each arm its own")
-    parser.add_argument("--search", choices=("grid", "random", "halving", "optuna"), default=None, help="how trials of what is tuned are chosen")
+    parser.add_argument("--search", choices=("grid", "random", "halving"), default=None, help="how trials of what is tuned are chosen")
     parser.add_argument("--trials", type=int, default=None, help="of a search: how many for each arm")
     parser.add_argument("--shift", action="append", default=[], metavar="NAME", help="test on a changed copy of the pictures too: noise, contrast, blur, ...")
     parser.add_argument("--reference", default=None, metavar="ARM", help="what the others are compared with; the first arm")
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         began = time.perf_counter()
         prepared = story.prepare(ablation, base, cache=arguments.workdir / "cache", progress=show.Decoding(view))
         tell(view, prepared)
-        edges = Edges(arguments.workdir, view.message, stop.event, ablation.shifts)
+        edges = Edges(arguments.workdir, view.message, stop.event, ablation.shifts, ablation.search)
         locked = ".lock" if arguments.only_group is None else f".lock-{'-'.join(map(str, arguments.only_group))}"
         try:
             with story.lock(arguments.workdir, locked), stop.deferred():
@@ -88,6 +90,8 @@ def asked(arguments: argparse.Namespace, flags: dict[str, str]) -> tuple[Ablatio
     changes |= {"reference": arguments.reference} if arguments.reference else {}
     changes |= {"budget": "free"} if arguments.free_budget else {}
     made = dataclasses.replace(ablation, **changes)
+    if arguments.ladder:
+        made = ladder(made, base.config)
     if not (made.compare or made.tune or made.arms or len(made.seeds) > 1):
         raise ConfigError("there is nothing to vary; write --grid KEY=VALUES, --tune KEY=VALUES or --ablation FILE.py")
     return made, base
