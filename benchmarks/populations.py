@@ -101,8 +101,8 @@ def page(cases: dict[str, dict]) -> str:
     lines = [
         "# Populations against single runs",
         "",
-        "`python -m benchmarks.populations`: the command line in fresh processes, compilation, reading of data, evaluation and everything written included; two CPU",
-        "cores that other work shared (load averages before and after are given: both sides suffered from it, and ratios of such times are rough).",
+        "`python -m benchmarks.populations`: the command line in fresh processes, compilation, reading of data, evaluation and everything written included;",
+        "two CPU cores that other work shared (load averages before and after are given: both sides suffered from it, so the ratios are rough).",
         "Of the single runs those named were measured; their total is the first plus the mean of the others times one less than the members.",
         "",
         "| what | members | population, s | single runs measured, s | all single runs, extrapolated, s | ratio | load |",

@@ -23,7 +23,7 @@ COMMANDS = {
     "evaluate": "measure a finished run on one of its splits, or on other data",
     "export": "write a finished run's model as transformers loads it, or its adapters as peft does",
     "predict": "answer new pictures or texts with a finished run",
-    "report": "write report.html again from a run directory",
+    "report": "write report.html again from a run directory, or compare several",
 }
 
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ftjax import configuration, reporting
-from ftjax.ablation import memory, reading, story, writing
+from ftjax import configuration, files, reporting
+from ftjax.ablation import launching, memory, reading, story, writing
 from ftjax.ablation.ladder import ladder
 from ftjax.ablation.running import Edges, Options, Stopped
 from ftjax.ablation.spec import Ablation, Search
@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--free-budget", action="store_true", help="compare arms that train on different numbers of examples")
     parser.add_argument("--memory", default=None, metavar="SIZE", help="what a population may take on one device, such as 6GB; most of what there is")
     parser.add_argument("--together", type=int, default=None, metavar="N", help="members in one vectorised step on a device, the others after them; all")
+    parser.add_argument("--launcher", choices=("local", "slurm"), default="local", help="slurm: write ablate.sbatch, an array of the groups, and train nothing")
+    parser.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="of slurm: a further option for the script, --sbatch=--gres=gpu:1")
     parser.add_argument("--only-group", type=int, action="append", default=None, metavar="N", help="train this group alone and judge nothing: for jobs")
 
 
@@ -50,6 +52,9 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         began = time.perf_counter()
         prepared = story.prepare(ablation, base, cache=arguments.workdir / "cache", progress=show.Decoding(view))
         tell(view, prepared)
+        if arguments.launcher == "slurm":
+            view.message(f"submit with: sbatch {write_script(arguments, flags, len(prepared.groups))}")
+            return 0
         edges = Edges(arguments.workdir, view.message, stop.event, ablation.shifts, ablation.search)
         locked = ".lock" if arguments.only_group is None else f".lock-{'-'.join(map(str, arguments.only_group))}"
         try:
@@ -62,8 +67,22 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
             return 0
         found = story.judge(prepared, arguments.workdir, members, story.seconds_of(members, began))
         writing.write(arguments.workdir, found)
-    sys.stdout.write(f"{found['verdict']}\n{arguments.workdir / writing.MARKDOWN}\n")
+        page = reporting.render_ablation(arguments.workdir)
+    sys.stdout.write(f"{found['verdict']}\n{page}\n")
     return 0
+
+
+def write_script(arguments: argparse.Namespace, flags: dict[str, str], groups: int) -> Path:
+    """ablate.sbatch in the folder of the ablation."""
+    command = [sys.executable, "-m", "ftjax.main", "ablate", *(f"--config.{key}={value}" for key, value in flags.items())]
+    for name, value in vars(arguments).items():
+        flag = f"--{name.replace('_', '-')}"
+        if name in ("launcher", "sbatch", "only_group") or value in (None, False, []):
+            continue
+        command += [flag] if value is True else [f"{flag}={item}" for item in (value if isinstance(value, list) else [value])]
+    path = arguments.workdir / "ablate.sbatch"
+    files.write_text(path, launching.sbatch(command, groups, name=f"ablate-{arguments.workdir.name}", options=arguments.sbatch))
+    return path
 
 
 def asked(arguments: argparse.Namespace, flags: dict[str, str]) -> tuple[Ablation, Resolved]:
