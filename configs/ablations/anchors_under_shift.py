@@ -1,6 +1,7 @@
 """What holds the weights near their pretrained values, in distribution and on changed copies of the test pictures; rates tuned for each.
 
-python -m ftjax.main ablate --ablation configs/ablations/anchors_under_shift.py --config configs/quickstart.py --config.train.duration='300 steps' --workdir runs/anchors
+python -m ftjax.main ablate --ablation configs/ablations/anchors_under_shift.py \\
+  --config configs/quickstart.py --config.train.duration='300 steps' --workdir runs/anchors
 """
 
 from ftjax.ablation import Ablation, Arm, Axis, Times

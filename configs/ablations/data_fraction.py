@@ -1,6 +1,7 @@
 """The metric against the amount of data, with a power law through it: six shares of the training rows, as many steps on each.
 
-python -m ftjax.main ablate --ablation configs/ablations/data_fraction.py --config configs/quickstart.py --config.data.labels_per_class=none --config.train.duration='300 steps' --workdir runs/fraction
+python -m ftjax.main ablate --ablation configs/ablations/data_fraction.py \\
+  --config configs/quickstart.py --config.data.labels_per_class=none --config.train.duration='300 steps' --workdir runs/fraction
 
 Duration and batch size must be given: the recipe chooses both by the amount of data, and budgets are equal.
 """

@@ -1,6 +1,7 @@
 """LoRA's rank by its scale alpha: a program for each rank, all scales inside it.
 
-python -m ftjax.main ablate --ablation configs/ablations/lora_rank_by_scale.py --config configs/lora_vision.py --config.data.path=photos --config.model.pretrained=vit.safetensors --workdir runs/rank
+python -m ftjax.main ablate --ablation configs/ablations/lora_rank_by_scale.py \\
+  --config configs/lora_vision.py --config.data.path=photos --config.model.pretrained=vit.safetensors --workdir runs/rank
 """
 
 from ftjax.ablation import Ablation, Axis
