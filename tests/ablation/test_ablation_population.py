@@ -61,7 +61,8 @@ def trained(group):
     ],
 )
 def test_members_equal_their_single_runs(tiny, tmp_path, changes):
-    tune = (RATES, Axis("adapter.alpha", (2.0, 16.0))) if changes.get("method") == "lora" else (RATES,)
+    rates = Axis("optimizer.learning_rate", (1e-3, 4e-3)) if "optimizer.name" in changes else RATES
+    tune = (rates, Axis("adapter.alpha", (1.0, 2.0))) if changes.get("method") == "lora" else (rates,)
     (group,) = groups_of(Ablation(base=config(tiny, **changes), tune=tune, seeds=(3, 11)))
     population = trained(group)
     for slot in (0, len(group.members) - 1):
@@ -120,7 +121,7 @@ def whole(group, tmp_path_factory):
 
 @pytest.mark.parametrize("options", [{"devices": ()}, {"together": 1}, {"together": 4}], ids=["eight devices", "one by one", "four at a time"])
 def test_devices_and_ways_of_mapping_change_no_number(group, whole, tmp_path, options):
-    same(run(group, tmp_path, **options), whole, atol=1e-6)
+    same(run(group, tmp_path, **options), whole, atol=1e-5)
 
 
 def test_micro_populations_stay_below_the_limit_and_change_no_number(group, whole, tmp_path):
@@ -131,7 +132,7 @@ def test_micro_populations_stay_below_the_limit_and_change_no_number(group, whol
     found = run(group, tmp_path, memory=(kit._bytes(stage, 3) + six) // 2)
     parts = sorted((tmp_path / "groups" / "00").glob("part_*"))
     assert len(parts) == 2
-    same(found, whole, atol=1e-6)
+    same(found, whole, atol=1e-5)
 
 
 def test_interrupted_and_continued_ends_with_the_same_bits(group, whole, tmp_path):
