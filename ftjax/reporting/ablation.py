@@ -40,7 +40,7 @@ def page(found: Mapping[str, Any], name: str) -> str:
     lost = len(found["diverged"])
     return fill(
         "ablation.html.j2",
-        scripts=("report.js", "ablation.js"),
+        ("report.js", "ablation.js"),
         title=f"Ablation of {len(found['chosen']) or len(found['arms'])} arm{'s' if len(found['arms']) != 1 else ''}",
         path=name,
         verdict=found["verdict"],

@@ -59,7 +59,7 @@ def page(run: Run) -> str:
     return fill("report.html.j2", **{name: _build(build, run) for name, build in SECTIONS.items()})
 
 
-def fill(template: str, scripts: Sequence[str] = ("report.js",), **values: Any) -> str:
+def fill(template: str, scripts: Sequence[str] = ("report.js",), /, **values: Any) -> str:
     """A page of templates/ with these values, the style of all pages and these scripts."""
     import jinja2
 

@@ -26,7 +26,7 @@ from ftjax.ablation import grid, grouping
 from ftjax.ablation.grouping import Group
 from ftjax.ablation.parts import run_group
 from ftjax.ablation.running import Edges, Options
-from ftjax.ablation.spec import Ablation
+from ftjax.ablation.spec import Ablation, Search
 from ftjax.models import ModelSpec
 from ftjax.weights import save_safetensors
 
@@ -63,7 +63,7 @@ def groups_of(ablation: Ablation) -> list[Group]:
     return grouping.groups(configuration.resolve(None, {}, ablation.base), grid.members(ablation))
 
 
-def run(group: Group, folder: Path, stop: threading.Event | None = None, **options: Any) -> list[dict[str, Any]]:
+def run(group: Group, folder: Path, stop: threading.Event | None = None, search: Search | None = None, **options: Any) -> list[dict[str, Any]]:
     """Train a group on the first device."""
     chosen = Options(**({"devices": (jax.devices()[0],)} | options))
-    return run_group(group, chosen, Edges(folder, lambda text: None, stop or threading.Event()))
+    return run_group(group, chosen, Edges(folder, lambda text: None, stop or threading.Event(), search=search or Search()))
