@@ -51,15 +51,13 @@ def rung_steps(plan: Plan, search: Search) -> int:
       ConfigError: the run cannot be cut so, or has several stages, whose members cannot be at different steps.
     """
     if len(plan.stages) > 1:
-        raise ConfigError(
-            f"halving refills slots, so members are at different steps, and method {plan.config.method!r} has {len(plan.stages)} stages; use a grid"
-        )
+        several = f"method {plan.config.method!r} has {len(plan.stages)} stages"
+        raise ConfigError(f"halving refills slots, so members are at different steps, and {several}; use a grid or a random search")
     parts = search.eta ** (search.rungs - 1)
     if plan.steps % parts:
         near = max(plan.steps // parts, 1) * parts
-        raise ConfigError(
-            f"a run of {plan.steps} steps has no rungs at whole steps with eta={search.eta}, rungs={search.rungs}; set train.duration={near} steps"
-        )
+        cut = f"a run of {plan.steps} steps has no rungs at whole steps with eta={search.eta} and rungs={search.rungs}"
+        raise ConfigError(f"{cut}; set train.duration to {near} steps")
     return plan.steps // parts
 
 

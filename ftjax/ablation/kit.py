@@ -53,6 +53,7 @@ class Kit:
         self.differ = differing([self.starts.of(one) for one in group.members])
         self.updates = group.plan.model.compute.batch_statistics == "updated"
         self._known: dict[tuple[int, str], Any] = {}
+        self._claimed = 0.0
 
     def own(self, stage: Stage) -> frozenset[str]:
         """Paths of what each member has for itself in a stage."""
@@ -72,6 +73,12 @@ class Kit:
         """The steps of a stage for so many members."""
         step, limit = self.source(stage).step, self.plan.config.train.max_bad_steps
         return self._once(stage, f"program {slots}", lambda: Program(step, self.spread, together=self.together, max_bad_steps=limit))
+
+    def claim(self) -> float:
+        """Seconds of compilation that nobody has been told of yet."""
+        spent = sum(known.compile_seconds for known in self._known.values() if isinstance(known, Program))
+        new, self._claimed = spent - self._claimed, spent
+        return new
 
     def source(self, stage: Stage) -> Source:
         """Batches and step of a stage; where only the head trains on a body that never moved, features computed once."""

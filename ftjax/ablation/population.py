@@ -73,7 +73,7 @@ class Population:
         self.filled = [*filled, *[filled[-1]] * (slots - len(filled))]
         self.progress = [Progress(one.member.number if slot < len(filled) else -1) for slot, one in enumerate(self.filled)]
         self.steps = [0] * slots
-        self.seconds = Seconds()
+        self.seconds = Seconds(compiling=kit.claim())
         self.stage = self.plan.stages[0]
         self.stacked = kit.start(self.filled)
         self.hyper = jax.device_put(stack_hyper([one.hyper for one in self.filled]), self.spread.by_member)
@@ -94,12 +94,12 @@ class Population:
     def _take(self, program: Program, source: Source, chunk: Chunk) -> None:
         pool = source.pool if chunk.pool is None else jax.device_put(chunk.pool, self.spread.everywhere)
         assert pool is not None
-        known = program.compile_seconds
         most = CHUNK_STEPS if chunk.pool is None else 1
         self.stacked, self.seen = program.advance(self.stacked, self.seen, self.hyper, pool, chunk, most)
         jax.block_until_ready(self.seen)
-        self.seconds.compiling += program.compile_seconds - known
-        self.seconds.training -= program.compile_seconds - known
+        compiled = self.kit.claim()
+        self.seconds.compiling += compiled
+        self.seconds.training -= compiled
 
     def enter(self, stage: Stage) -> None:
         """All members begin another stage of the run."""

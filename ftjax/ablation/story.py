@@ -83,7 +83,8 @@ def train(prepared: Prepared, folder: Path, options: Options, edges: Edges, only
     found = []
     for group in prepared.groups:
         if only is None or group.number in only:
-            found += run_group(group, options, edges)
+            with lock(folder / "groups" / group.name):
+                found += run_group(group, options, edges)
     return sorted(found, key=lambda one: one["member"])
 
 
@@ -207,14 +208,14 @@ def _plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def lock(folder: Path, name: str = ".lock") -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """One process at a time trains a group; the lock goes with the process, however that ends.
 
     Raises:
       CheckpointError: another one holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as file:
+    with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -15,7 +15,7 @@ from ftjax.ablation.ladder import ladder
 from ftjax.ablation.running import Edges, Options, Stopped
 from ftjax.ablation.spec import Ablation, Search
 from ftjax.commands import show
-from ftjax.commands.signals import stop_on_signal
+from ftjax.commands.signals import Interrupted, Stop, stop_on_signal
 from ftjax.configuration import Resolved
 from ftjax.errors import ConfigError
 
@@ -49,25 +49,31 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     ablation, base = asked(arguments, flags)
     options = Options(memory.parse_bytes(arguments.memory) if arguments.memory else None, arguments.together)
     with stop_on_signal() as stop, reporting.Progress(base.config.report.progress) as view:
-        began = time.perf_counter()
-        prepared = story.prepare(ablation, base, cache=arguments.workdir / "cache", progress=show.Decoding(view))
-        tell(view, prepared)
-        if arguments.launcher == "slurm":
-            view.message(f"submit with: sbatch {write_script(arguments, flags, len(prepared.groups))}")
-            return 0
-        edges = Edges(arguments.workdir, view.message, stop.event, ablation.shifts, ablation.search)
-        locked = ".lock" if arguments.only_group is None else f".lock-{'-'.join(map(str, arguments.only_group))}"
         try:
-            with story.lock(arguments.workdir, locked), stop.deferred():
-                members = story.train(prepared, arguments.workdir, options, edges, arguments.only_group)
-        except Stopped:
+            return _told(arguments, flags, ablation, base, options, stop, view)
+        except (Stopped, Interrupted):
             view.message("interrupted; the same command goes on from the last checkpoint")
             return 130
-        if arguments.only_group is not None:
-            return 0
-        found = story.judge(prepared, arguments.workdir, members, story.seconds_of(members, began))
-        writing.write(arguments.workdir, found)
-        page = reporting.render_ablation(arguments.workdir)
+
+
+def _told(
+    arguments: argparse.Namespace, flags: dict[str, str], ablation: Ablation, base: Resolved, options: Options, stop: Stop, view: reporting.Progress
+) -> int:
+    """The story, told."""
+    began = time.perf_counter()
+    prepared = story.prepare(ablation, base, cache=arguments.workdir / "cache", progress=show.Decoding(view))
+    tell(view, prepared)
+    if arguments.launcher == "slurm":
+        view.message(f"submit with: sbatch {write_script(arguments, flags, len(prepared.groups))}")
+        return 0
+    edges = Edges(arguments.workdir, view.message, stop.event, ablation.shifts, ablation.search)
+    with stop.deferred():
+        members = story.train(prepared, arguments.workdir, options, edges, arguments.only_group)
+    if arguments.only_group is not None:
+        return 0
+    found = story.judge(prepared, arguments.workdir, members, story.seconds_of(members, began))
+    writing.write(arguments.workdir, found)
+    page = reporting.render_ablation(arguments.workdir)
     sys.stdout.write(f"{found['verdict']}\n{page}\n")
     return 0
 
