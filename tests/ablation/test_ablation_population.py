@@ -55,9 +55,9 @@ def trained(group):
     [
         pytest.param({}, id="full"),
         pytest.param({"method": "probe", "train.duration": "24 steps"}, id="features"),
-        pytest.param({"method": "lp_ft", "train.duration": "20 steps"}, id="stages"),
-        pytest.param({"method": "lora", "adapter.rank": 2}, id="lora"),
-        pytest.param({"optimizer.name": "adamw", "optimizer.epsilon": 1e-3, "augment.crop_min_area": 0.5}, id="adamw, augmented"),
+        pytest.param({"method": "lp_ft", "train.duration": "20 steps"}, id="stages", marks=pytest.mark.slow),
+        pytest.param({"method": "lora", "adapter.rank": 2}, id="lora", marks=pytest.mark.slow),
+        pytest.param({"optimizer.name": "adamw", "optimizer.epsilon": 1e-3, "augment.crop_min_area": 0.5}, id="adamw, augmented", marks=pytest.mark.slow),
     ],
 )
 def test_members_equal_their_single_runs(tiny, tmp_path, changes):
@@ -87,6 +87,7 @@ def test_the_frozen_base_is_held_once(tiny):
     assert all(leaf.shape[0] == 4 for leaf in own.values())
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_is_reported_and_changes_nobody(tiny, tmp_path):
     base = config(tiny, **{"optimizer.clip_norm": None})
     rates = Axis("optimizer.learning_rate", (0.1, 1e30))
@@ -119,11 +120,19 @@ def whole(group, tmp_path_factory):
     return run(group, tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("options", [{"devices": ()}, {"together": 1}, {"together": 4}], ids=["eight devices", "one by one", "four at a time"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"devices": ()}, id="eight devices"),
+        pytest.param({"together": 1}, id="one by one", marks=pytest.mark.slow),
+        pytest.param({"together": 4}, id="four at a time", marks=pytest.mark.slow),
+    ],
+)
 def test_devices_and_ways_of_mapping_change_no_number(group, whole, tmp_path, options):
     same(run(group, tmp_path, **options), whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_micro_populations_stay_below_the_limit_and_change_no_number(group, whole, tmp_path):
     kit = Kit(group, Spread((jax.devices()[0],)), None)
     stage = group.plan.stages[0]
@@ -147,6 +156,7 @@ def test_interrupted_and_continued_ends_with_the_same_bits(group, whole, tmp_pat
     assert run(group, tmp_path) == found, "nothing is trained twice"
 
 
+@pytest.mark.slow
 def test_stages_are_continued_in_the_right_layout(tiny, tmp_path):
     (group,) = groups_of(Ablation(base=config(tiny, method="lp_ft", **{"train.duration": "20 steps"}), tune=(RATES,), seeds=(0, 1)))
     expected = run(group, tmp_path / "whole")
@@ -192,6 +202,7 @@ def test_sizes_are_read_and_what_is_no_size_is_refused():
         most_members(4, 1, lambda slots: 100 + 100 * slots, 50)
 
 
+@pytest.mark.slow
 def test_other_data_under_a_population_are_refused(group, whole, tmp_path):
     run(group, tmp_path)
     (tmp_path / "groups" / "00" / "part_00" / "members.json").unlink()

@@ -66,6 +66,7 @@ def searched(tiny, trials=5, **changes):
     return group, search
 
 
+@pytest.mark.slow
 def test_halving_stops_losers_refills_their_slots_and_survives_a_stop(tiny, tmp_path):
     group, search = searched(tiny)
     found = run(group, tmp_path / "whole", search=search)
