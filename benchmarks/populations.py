@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
@@ -81,7 +82,7 @@ def measure(case: str, shared: Path, workdir: Path, singles: int) -> dict:
     members = len(rates) * seeds
     later = alone[1:] or alone
     total = alone[0] + (members - 1) * sum(later) / len(later)
-    found = {
+    found: dict[str, Any] = {
         "what": CASES[case]["what"],
         "members": members,
         "population": together,

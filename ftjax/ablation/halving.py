@@ -62,13 +62,13 @@ def rung_steps(plan: Plan, search: Search) -> int:
 
 
 def goes_on(scores: Sequence[float], eta: int) -> bool:
-    """Whether the last of these scores (higher is better) is among the best 1 / eta of them, or the best.
+    """Whether the last of these scores (higher is better) is among the best 1 / eta of them, or the best; on a tie the one that came first is.
 
     >>> [goes_on(scores, 3) for scores in ([0.5], [0.5, 0.4], [0.5, 0.4, 0.3, 0.2, 0.1, 0.45])]
     [True, False, True]
     """
     places = max(1, len(scores) // eta)
-    return sum(other > scores[-1] for other in scores[:-1]) < places
+    return sum(other >= scores[-1] for other in scores[:-1]) < places
 
 
 def run_search(kit: Kit, search: Search, slots: int, folder: Path, edges: Edges) -> list[dict[str, Any]]:
