@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import grain
@@ -129,6 +129,12 @@ def _lengthened(batch: Batch, length: int) -> Batch:
         return np.pad(array, ((0, 0), (0, missing)), constant_values=_NO_TOKEN.get(key, 0))
 
     return {key: fill(key, array) if key in _OF_TOKENS else array for key, array in batch.items()}
+
+
+def of_one_length(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of texts filled up to the length of the longest, so that they can be joined; others as they are."""
+    lengths = [batch["tokens"].shape[1] for batch in batches if "tokens" in batch]
+    return [_lengthened(batch, max(lengths)) for batch in batches] if lengths else list(batches)
 
 
 def _padded(batch: Batch, size: int) -> Batch:

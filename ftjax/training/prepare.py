@@ -55,6 +55,7 @@ def prepare(
     progress: data.Progress | None = None,
     values: Mapping[str, Any] | None = None,
     cache: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Plan, TrainState]:
     """Decide everything and place the state before step 0.
 
@@ -64,6 +65,7 @@ def prepare(
       progress: called with (done, total) while images are decoded.
       values: see `prepare_config`.
       cache: folder for features where `data.cache` names none; None: nothing is kept.
+      mesh: the devices; None: those of `config.mesh`.
 
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
@@ -74,10 +76,9 @@ def prepare(
     selection = select(config)
     reading = reader(config, selection)
     kinds = inspection.asked(config, dataset)
-    dataset, mesh = dataset or reading.collect(config, progress), distribution.make_mesh(config.mesh)
+    dataset, mesh = dataset or reading.collect(config, progress), mesh or distribution.make_mesh(config.mesh)
     store = FeatureCache(Path(config.data.cache) if config.data.cache else cache)
-    if kinds:
-        dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
+    dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store) if kinds else dataset
     dataset = _sampled(config, dataset)
     keeps_head = _keeps_head(config, selection, dataset)
     task = _task(config, dataset)
@@ -86,7 +87,8 @@ def prepare(
     bare = models.build(spec)
     begins = starting.read_adapter(config, selection, _shapes(bare))
     has_head = keeps_head or starting.brings_head(begins)
-    resolved = recipes.fill(resolved, _facts(config, bare, dataset, has_head, mesh, measures, begins))
+    facts = _facts(config, bare, dataset, has_head, mesh, measures, begins)
+    resolved = recipes.fill(resolved, facts)
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
@@ -95,10 +97,7 @@ def prepare(
     dataset = _paced(config, dataset, clock)
     load, params, extra = model_of_run.load(config, selection, model, keeps_head and not starting.brings_head(begins))
     check_after(config.after, pretrained=load is not None, apart=config.adapter.kind if config.adapter.kind in APART else None)
-    if begins is None:
-        params, bound = model_of_run.bind(config, params)
-    else:
-        params, bound, load = starting.put_on(params, load, begins, str(config.adapter.pretrained))
+    params, bound, load = _adapted(config, params, load, begins)
     rule = adapters.partition_spec(bound, model.partition_spec)
     table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
@@ -128,6 +127,7 @@ def prepare(
         clock=clock,
         every=_every(config, clock),
         warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
+        facts=facts,
         meter=meter,
         store=store,
         bound=bound,
@@ -227,6 +227,15 @@ def _table(
     own = {path for path in shapes if any(path.startswith(f"{row.path}/") for row in bound) and path.rpartition("/")[2] not in adapters.BASE}
     new = set(shapes) if load is None else ({row.target for row in load.rows if row.action == "initialised"} & set(shapes)) | own
     return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new, values=values)
+
+
+def _adapted(
+    config: Config, params: Tree, load: weights.LoadPlan | None, begins: weights.AdapterFile | None
+) -> tuple[Tree, tuple[adapters.Bound, ...], weights.LoadPlan | None]:
+    """The parameters with new adapters, or with those that the run begins from; what was bound; and where every array comes from."""
+    if begins is None:
+        return *model_of_run.bind(config, params), load
+    return starting.put_on(params, load, begins, str(config.adapter.pretrained))
 
 
 def _parts(
