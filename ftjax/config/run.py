@@ -21,6 +21,7 @@ class TaskConfig:
         "sentence_embedding",
         "language_modeling",
         "preference",
+        "recommendation",
     ] = "classification"
     label_smoothing: float | None = None
     imbalance: Literal["none", "balanced", "sqrt", "focal", "logit_adjust", "oversample"] = "none"
