@@ -78,7 +78,9 @@ def recognise(text: str, where: str, wanted: str, delimiter: str | None, header:
     if between is None:
         widths = {len(line.split()) for line in head}
         form = wanted if wanted != "auto" else "pairs" if widths == {2} else "sequences"
-        if min(widths) < 2 or (form == "pairs" and widths != {2}) or (wanted == "auto" and len(widths) == 1 and max(widths) > 2 and len(head) > 1):
+        # Lines of three or four words each may as well be a table without a header.
+        unclear = wanted == "auto" and len(head) > 1 and len(widths) == 1 and 2 < max(widths) <= 4
+        if (min(widths) < 2 and wanted != "sequences") or (form == "pairs" and widths != {2}) or unclear:
             raise DataError(
                 f"{where}: its lines ({head[0][:60]!r}) are neither a table of events with columns, nor `user item`, nor `user item item ...`; "
                 "say recommendation.form, and text.delimiter='space' for a table whose columns are separated by spaces"
@@ -98,7 +100,8 @@ def _delimiter(head: Sequence[str], wanted: str) -> str | None:
         return "::"
     for candidate in _CANDIDATES:
         widths = [len(_fields(line, candidate)) for line in head]
-        if widths[0] > 1 and sum(width == widths[0] for width in widths) >= 0.9 * len(widths):
+        regular = sum(width == widths[0] for width in widths) >= 0.9 * len(widths)
+        if widths[0] > 1 and (regular or sum(map(is_known, _fields(head[0], candidate))) > 1):
             return candidate
     return " " if wanted == "table" else None
 
