@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from ftjax.data.interactions.names import is_known
+from ftjax.data.interactions.names import ITEMS, RATINGS, TIMES, USERS, is_known, plain
 from ftjax.data.text.packed import unpacked_pieces
 from ftjax.errors import DataError
 
@@ -129,3 +129,22 @@ def _number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def looks_like_a_log(lines: Sequence[str]) -> str | None:
+    """Why the first lines of a file are those of a log of interactions; None: they are not.
+
+    Columns of users and items, and of times or ratings, make one, unless there is a text to be read beside them; so do the forms without a header.
+    """
+    head = [line.strip() for line in lines[:-1][:_LOOK] if line.strip()]
+    if not head:
+        return None
+    between = next((candidate for candidate in _CANDIDATES if candidate in head[0]), None)
+    found = {plain(cell) for cell in _fields(head[0], between)} if between else set[str]()
+    if found & set(USERS) and found & set(ITEMS) and found & {*TIMES, *RATINGS} and not found & {"text", "review", "reviewtext", "label", "comment"}:
+        return "it has columns of users and items"
+    if all(line.count("::") == head[0].count("::") >= 2 for line in head):
+        return "lines like those of MovieLens' ratings.dat"
+    if all(len(line.split()) > 1 and line.replace(" ", "").replace("\t", "").replace(".", "").isdecimal() for line in head):
+        return "lines of numbers"
+    return None
