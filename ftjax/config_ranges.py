@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -25,6 +26,7 @@ _POSITIVE = [
     "evaluation.batch_size",
     "evaluation.top_k",
     "evaluation.bootstrap",
+    *(f"recommendation.{key}" for key in ("user_core", "item_core", "max_users", "max_length", "cold_below", "sampled_negatives", "item_chunk")),
     *("adapter.rank", "adapter.alpha", "adapter.block", "adapter.units", "adapter.units_scale", "adapter.tokens"),
     "mesh.fsdp",
     "mesh.tensor",
@@ -85,6 +87,8 @@ def check_range(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
         if key == "mesh.data" and not (value == -1 or value > 0):
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: -1 (all that are left) or a number of devices")
+    if key == "recommendation.k" and (not value or min(value) < 1 or any(one >= other for one, other in itertools.pairwise(value))):
+        raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: positive numbers, ascending, such as (1, 5, 10, 20)")
     if key == "model.image_size" and value is not None and min(value) < 1:
         raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: two positive numbers of pixels")
     return value
