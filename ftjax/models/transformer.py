@@ -13,20 +13,24 @@ from ftjax.models.spec import Compute
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; `mask` (batch, 1, length or 1, source) allows keys, `rotation` turns queries and keys by their position."""
+    """Multi-head self-attention; `mask` (batch, 1, length or 1, source) allows keys, `rotation` turns queries and keys by their position.
+
+    With `source` keys and values are made of it, and queries of `x`.
+    """
 
     heads: int
     compute: Compute
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, rotation: tuple[Array, Array] | None = None) -> Array:
+    def __call__(self, x: Array, mask: Array | None = None, rotation: tuple[Array, Array] | None = None, source: Array | None = None) -> Array:
         batch, length, width = x.shape
+        source = x if source is None else source
 
-        def project(name: str) -> Array:
-            return Dense(width, self.compute, use_bias=self.use_bias, name=name)(x).reshape(batch, length, self.heads, -1)
+        def project(name: str, x: Array) -> Array:
+            return Dense(width, self.compute, use_bias=self.use_bias, name=name)(x).reshape(batch, -1, self.heads, width // self.heads)
 
-        query, key, value = project("query"), project("key"), project("value")
+        query, key, value = project("query", x), project("key", source), project("value", source)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
         mixed = layers.attention(query, key, value, self.compute.precision, mask)

@@ -1,0 +1,113 @@
+"""Recommendation: the next item of a history, or the hidden ones, told from all other items or from a few that are drawn.
+
+Which items are to be found (`target`), and which were drawn against them, is in the batch (`InteractionPreprocessing.training_batch`); here they are scored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ftjax.tasks.classification import Loss
+from ftjax.tasks.item_softmax import item_cross_entropy
+from ftjax.tasks.items import ItemFeatures
+
+LOSSES = ("cross_entropy", "sampled_softmax", "bce", "gbce", "bpr")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendation:
+    """The next item of a history; `classes` are the ids of the items, item i (from 1) being `classes[i - 1]`."""
+
+    classes: tuple[str, ...]
+    learnt_by: str = "cross_entropy"
+    """One of `LOSSES`."""
+    negatives: int = 1
+    in_batch: bool = False
+    """sampled_softmax: the negatives are the last targets of the other rows."""
+    gbce_t: float = 0.75
+
+    output: ClassVar[str] = "items"
+    views: ClassVar[int] = 1
+
+    @property
+    def outputs(self) -> int:
+        """The number of items."""
+        return len(self.classes)
+
+    def loss(self, outputs: ItemFeatures, batch: Mapping[str, Array], hyper: Mapping[str, Any]) -> Loss:
+        """Weighted sum over the targets of -log p(target), or of what stands for it; s_i is hidden . item_i.
+
+        cross_entropy: -s_+ + log sum_i exp s_i over all items. sampled_softmax: the same over the target and the drawn items, every score less log q, the
+        logarithm of how often its item is drawn (Yi et al. 2019). bce: -log sigma(s_+) - sum_j log sigma(-s_j). gbce: the same with beta log sigma(s_+),
+        beta = a (t (1 - 1/a) + 1/a) for a = k / (items - 1) (Petrov and Macdonald 2023). bpr: -mean_j log sigma(s_+ - s_j).
+
+        Args:
+          outputs: of a recommender over the batch.
+          batch: `target` int `[batch length]`, 0 where nothing is learnt; `weight` [batch]; by loss `negative` int `[batch length k]`, or `[batch share]`
+            drawn for the whole batch, 0 where there is none; `history` int `[batch events]`; `log_q` `[1 + items]` repeated on the batch axis.
+          hyper: unused.
+
+        Returns:
+          `(loss_sum, weight_sum, {})`; `weight_sum` counts targets, each times its row's weight.
+        """
+        target = batch["target"]
+        weight = jnp.where(target > 0, batch["weight"][:, None], 0).astype(outputs.hidden.dtype)
+        counted = (weight > 0)[:, :, None]
+        hidden = jnp.where(counted, outputs.hidden, 0)
+        if self.learnt_by == "cross_entropy":
+            table = outputs.items[1 : 1 + len(self.classes)]
+            flat = hidden.reshape(-1, hidden.shape[-1])
+            return item_cross_entropy(flat, table, target.reshape(-1) - 1, weight.reshape(-1), outputs.precision), weight.sum(), {}
+        own = (hidden * jnp.take(outputs.items, target, axis=0)).sum(-1)
+        losses = self._sampled(hidden, outputs.items, own, batch) if self.learnt_by == "sampled_softmax" else self._against(hidden, outputs.items, own, batch)
+        return jnp.where(counted[:, :, 0], losses * weight, 0).sum(), weight.sum(), {}
+
+    def _against(
+        self, hidden: Float[Array, "batch length width"], items: Array, own: Float[Array, "batch length"], batch: Mapping[str, Array]
+    ) -> Float[Array, "batch length"]:
+        """Each target against negatives of its own."""
+        negative = batch["negative"]
+        there = negative > 0
+        scores = jnp.einsum("blw,blkw->blk", hidden, jnp.take(items, negative, axis=0))
+        if self.learnt_by == "bpr":
+            count = jnp.maximum(there.sum(-1), 1)
+            return jnp.where(there, jax.nn.softplus(scores - own[:, :, None]), 0).sum(-1) / count
+        return self._beta() * jax.nn.softplus(-own) + jnp.where(there, jax.nn.softplus(scores), 0).sum(-1)
+
+    def _beta(self) -> float:
+        if self.learnt_by != "gbce":
+            return 1.0
+        share = min(1.0, self.negatives / max(len(self.classes) - 1, 1))
+        return share * (self.gbce_t * (1 - 1 / share) + 1 / share)
+
+    def _sampled(
+        self, hidden: Float[Array, "batch length width"], items: Array, own: Float[Array, "batch length"], batch: Mapping[str, Array]
+    ) -> Float[Array, "batch length"]:
+        """Each target against what was drawn for the whole batch, but for what is in the row's own history."""
+        target, log_q = batch["target"], batch["log_q"][0]
+        drawn = (batch["label"] if self.in_batch else batch["negative"]).reshape(-1)
+        counted = jnp.repeat(batch["weight"] > 0, drawn.shape[0] // batch["weight"].shape[0])
+        allowed = counted & (drawn > 0) & ~_within(drawn, batch["history"])
+        scores = jnp.einsum("blw,mw->blm", hidden, jnp.take(items, drawn, axis=0)) - log_q[drawn]
+        scores = jnp.where(allowed[:, None, :], scores, -jnp.inf)
+        own = own - log_q[target]
+        return jax.nn.logsumexp(jnp.concatenate([own[:, :, None], scores], axis=-1), axis=-1) - own
+
+
+def _within(drawn: Int[Array, " drawn"], history: Int[Array, "batch events"]) -> Bool[Array, "batch drawn"]:
+    return (drawn[None, :, None] == history[:, None, :]).any(-1)
+
+
+def log_shares(counts: Any) -> Any:
+    """log of each item's share of the draws by popularity, float32 `[1 + items]`; an item that was never seen is drawn as if it had been seen once."""
+    import numpy as np
+
+    seen = np.maximum(np.asarray(counts, np.float64), 1)
+    return np.concatenate([[-math.inf], np.log(seen / seen.sum())]).astype(np.float32)
