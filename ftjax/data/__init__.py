@@ -22,6 +22,7 @@ from ftjax.data.curriculum import PACED, available, paced
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
+from ftjax.data.interactions import Catalogue, Histories, collect_interactions, histories_split
 from ftjax.data.labelled import labelled_images, labelled_texts
 from ftjax.data.language.collect import collect_language, labelled_language
 from ftjax.data.language.encoding import Encoder
@@ -40,12 +41,14 @@ __all__ = [
     "UNLABELLED",
     "Augmentation",
     "Batch",
+    "Catalogue",
     "Brightness",
     "Contrast",
     "Dataset",
     "Encoder",
     "HorizontalFlip",
     "Hue",
+    "Histories",
     "ImageFormat",
     "InMemory",
     "LanguagePreprocessing",
@@ -65,10 +68,12 @@ __all__ = [
     "batches_of_every_shape",
     "check_vocabulary",
     "collect",
+    "collect_interactions",
     "collect_language",
     "collect_text",
     "draw_by_class",
     "eval_batches",
+    "histories_split",
     "image_split",
     "mixing",
     "labelled_images",

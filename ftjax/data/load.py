@@ -22,7 +22,11 @@ from ftjax.errors import DataError
 _WORD = 2**64 - 1
 PADDING_ID = -1
 _NO_TOKEN = {"token_label": -100, "word": -1}
-_OF_TOKENS = tuple(f"{side}{name}" for side in ("", "pair_") for name in ("tokens", "mask", "segments", "document", "learn")) + tuple(_NO_TOKEN)
+_OF_TOKENS = (
+    *(f"{side}{name}" for side in ("", "pair_") for name in ("tokens", "mask", "segments", "document", "learn")),
+    *_NO_TOKEN,
+    "items",
+)
 """Fields `[batch length]`."""
 
 
@@ -121,7 +125,8 @@ def _batch(split: Split, rows: Int[np.ndarray, " batch"]) -> Batch:
 
 def _lengthened(batch: Batch, length: int) -> Batch:
     """The fields of tokens filled up to `length`: a batch of short rows in a bucket of longer ones has that bucket's shape."""
-    missing = length - batch["tokens"].shape[1] if "tokens" in batch else 0
+    first = next((name for name in ("tokens", "items") if name in batch), None)
+    missing = length - batch[first].shape[1] if first is not None else 0
     if not missing:
         return batch
 

@@ -1,0 +1,7 @@
+"""Logs of users and items: readers of the public forms, cleaning, splits without a look into the future, and rows of histories."""
+
+from ftjax.data.interactions.catalogue import Catalogue
+from ftjax.data.interactions.collect import collect_interactions
+from ftjax.data.interactions.histories import Histories, histories_split
+
+__all__ = ["Catalogue", "Histories", "collect_interactions", "histories_split"]
