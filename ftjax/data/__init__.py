@@ -22,7 +22,7 @@ from ftjax.data.curriculum import PACED, available, paced
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
-from ftjax.data.interactions import Catalogue, Histories, collect_interactions, histories_split
+from ftjax.data.interactions import Catalogue, Histories, InteractionPreprocessing, collect_interactions, histories_split, log_shares_of
 from ftjax.data.labelled import labelled_images, labelled_texts
 from ftjax.data.language.collect import collect_language, labelled_language
 from ftjax.data.language.encoding import Encoder
@@ -51,6 +51,7 @@ __all__ = [
     "Histories",
     "ImageFormat",
     "InMemory",
+    "InteractionPreprocessing",
     "LanguagePreprocessing",
     "Mixing",
     "Normalize",
@@ -79,6 +80,7 @@ __all__ = [
     "labelled_images",
     "labelled_language",
     "labelled_texts",
+    "log_shares_of",
     "open_template",
     "open_tokenizer",
     "paced",

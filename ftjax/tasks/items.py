@@ -19,15 +19,18 @@ class ItemFeatures:
     precision: Precision = "float32"
 
 
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """What evaluation gets: a vector for each user and one for each item; the score of item i for user u is `users[u] . items[i]`.
+    """What evaluation gets: the score of item i for user u is `users[u] . items[i] + bias[i]`.
 
     Attributes:
       users: `[batch width]`.
-      items: `[1 + items width]`, float32; row i is item i, row 0 is padding and is never recommended.
+      items: `[1 + items width]`; row i is item i, row 0 is padding and is never recommended.
+      bias: `[1 + items]`; None: there is none.
     """
 
     users: Float[Array, "batch width"]
     items: Float[Array, "rows width"]
+    bias: Float[Array, " rows"] | None = None

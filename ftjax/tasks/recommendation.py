@@ -6,7 +6,6 @@ Which items are to be found (`target`), and which were drawn against them, is in
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -29,9 +28,15 @@ class Recommendation:
     learnt_by: str = "cross_entropy"
     """One of `LOSSES`."""
     negatives: int = 1
-    in_batch: bool = False
-    """sampled_softmax: the negatives are the last targets of the other rows."""
+    """Of each target, or shared by the batch."""
     gbce_t: float = 0.75
+    k: tuple[int, ...] = (1, 5, 10, 20)
+    """Lengths of the lists that are measured."""
+    cold_below: int = 5
+    sampled_negatives: int | None = None
+    item_chunk: int = 8192
+    several: bool = False
+    """Whether rows have several items that came next."""
 
     output: ClassVar[str] = "items"
     views: ClassVar[int] = 1
@@ -50,8 +55,8 @@ class Recommendation:
 
         Args:
           outputs: of a recommender over the batch.
-          batch: `target` int `[batch length]`, 0 where nothing is learnt; `weight` [batch]; by loss `negative` int `[batch length k]`, or `[batch share]`
-            drawn for the whole batch, 0 where there is none; `history` int `[batch events]`; `log_q` `[1 + items]` repeated on the batch axis.
+          batch: `target` int `[batch length]`, 0 where nothing is learnt; `weight` [batch]; by loss `negative` int `[batch length k]`, 0 where there is none, or
+            `drawn` int `[batch share]` for the whole batch with `drawn_log_q`, `target_log_q` `[batch length]`, and `history` int `[batch events]`.
           hyper: unused.
 
         Returns:
@@ -91,23 +96,15 @@ class Recommendation:
         self, hidden: Float[Array, "batch length width"], items: Array, own: Float[Array, "batch length"], batch: Mapping[str, Array]
     ) -> Float[Array, "batch length"]:
         """Each target against what was drawn for the whole batch, but for what is in the row's own history."""
-        target, log_q = batch["target"], batch["log_q"][0]
-        drawn = (batch["label"] if self.in_batch else batch["negative"]).reshape(-1)
-        counted = jnp.repeat(batch["weight"] > 0, drawn.shape[0] // batch["weight"].shape[0])
+        counted = jnp.repeat(batch["weight"] > 0, batch["drawn"].shape[1])
+        drawn, log_q = batch["drawn"].reshape(-1), batch["drawn_log_q"].reshape(-1)
         allowed = counted & (drawn > 0) & ~_within(drawn, batch["history"])
-        scores = jnp.einsum("blw,mw->blm", hidden, jnp.take(items, drawn, axis=0)) - log_q[drawn]
+        scores = jnp.einsum("blw,mw->blm", hidden, jnp.take(items, drawn, axis=0)) - log_q
         scores = jnp.where(allowed[:, None, :], scores, -jnp.inf)
-        own = own - log_q[target]
+        own = own - batch["target_log_q"]
         return jax.nn.logsumexp(jnp.concatenate([own[:, :, None], scores], axis=-1), axis=-1) - own
 
 
 def _within(drawn: Int[Array, " drawn"], history: Int[Array, "batch events"]) -> Bool[Array, "batch drawn"]:
     return (drawn[None, :, None] == history[:, None, :]).any(-1)
 
-
-def log_shares(counts: Any) -> Any:
-    """log of each item's share of the draws by popularity, float32 `[1 + items]`; an item that was never seen is drawn as if it had been seen once."""
-    import numpy as np
-
-    seen = np.maximum(np.asarray(counts, np.float64), 1)
-    return np.concatenate([[-math.inf], np.log(seen / seen.sum())]).astype(np.float32)

@@ -90,7 +90,7 @@ def prepare(
     model = model_of_run.build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
     dataset = _paced(config, dataset, clock)
-    load, params, extra = model_of_run.load(config, selection, model, keeps_head)
+    load, params, extra = model_of_run.load(config, selection, model, keeps_head, dataset.catalogue)
     check_after(config.after, pretrained=load is not None)
     params, bound = model_of_run.bind(config, params)
     rule = adapters.partition_spec(bound, model.partition_spec)
@@ -158,7 +158,8 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
         examples=len(train),
         groups=model.groups,
         photos=config.data.source in ("image_folder", "tfds", "webdataset", "array_record", "hf_disk"),
-        text=train.lengths is not None,
+        text=train.lengths is not None and train.histories is None,
+        items=train.histories is not None,
         metric=measures.main,
         keeps_head=keeps_head,
         batch_devices=distribution.batch_devices(mesh),
@@ -184,7 +185,7 @@ def _paced(config: Config, dataset: Dataset, clock: durations.Clock) -> Dataset:
 
 def _task(config: Config, dataset: Dataset) -> Task:
     """What is predicted; labels that no class stands for are refused here, on the host."""
-    task = make_task(config.task, dataset.classes, split=dataset.splits["train"])
+    task = make_task(config.task, dataset.classes, split=dataset.splits["train"], recommendation=config.recommendation)
     if isinstance(task, Classification):
         for name, split in dataset.splits.items():
             check_labels(split.labels, dataset.classes, f"split {name}")
@@ -255,7 +256,7 @@ def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
     if config.model.head == "keep" and config.task.name == "regression":
         raise ConfigError("model.head='keep': a regression learns its targets in units of their deviation, which a pretrained head does not; leave it open")
-    if config.task.name in LANGUAGE:
+    if config.task.name in (*LANGUAGE, "recommendation"):
         return selection.source is not None
     if selection.source is None or config.model.head != "auto":
         return selection.source is not None and config.model.head == "keep"

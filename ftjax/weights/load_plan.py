@@ -13,11 +13,14 @@ from typing import Any, Literal
 import numpy as np
 
 from ftjax.errors import WeightsError
+from ftjax.weights.item_rows import ItemRows
 from ftjax.weights.maps.base import Conversion
 from ftjax.weights.source import Source
 
-Action = Literal["loaded", "converted", "resized", "initialised"]
+Action = Literal["loaded", "converted", "resized", "matched", "initialised"]
 ACTIONS: tuple[Action, ...] = ("loaded", "converted", "resized", "initialised")
+MATCHED: Action = "matched"
+"""A table of items whose rows went where their items are; counted where there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,10 @@ class Transfer:
     shape: tuple[int, ...]
     dtype: np.dtype
     resize: Callable[[np.ndarray], np.ndarray] | None = None
+    items: ItemRows | None = None
+    """Where the leaf is a table of items: which rows go where."""
 
-    def read(self, source: Source) -> np.ndarray:
+    def read(self, source: Source, initial: np.ndarray | None = None) -> np.ndarray:
         """The leaf's values.
 
         Raises:
@@ -51,6 +56,8 @@ class Transfer:
         array = self.conversion.apply(source.tensors[self.source])
         if self.resize is not None:
             array = self.resize(array)
+        if self.items is not None:
+            array = self.items.moved(array, np.zeros(self.shape, self.dtype) if initial is None else initial)
         with np.errstate(over="ignore"):
             array = np.ascontiguousarray(array, dtype=self.dtype)
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
@@ -68,6 +75,8 @@ class LoadPlan:
     rows: tuple[LoadRow, ...]
     ignored: tuple[tuple[str, str], ...]
     transfers: Mapping[str, Transfer] = dataclasses.field(repr=False)
+    items: ItemRows | None = dataclasses.field(default=None, repr=False)
+    """Of a recommender's tables: where every item's row comes from."""
 
     def apply(self, initial: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Carry the plan out: every leaf by its path, read one tensor at a time.
@@ -81,7 +90,7 @@ class LoadPlan:
         odd = sorted(initial.keys() ^ {row.target for row in self.rows})
         if odd:
             raise WeightsError(f"{self.source.location}: the plan was made for another model; they differ in {', '.join(odd[:5])}")
-        return {row.target: np.asarray(initial[row.target]) if row.source is None else self.transfers[row.target].read(self.source) for row in self.rows}
+        return {row.target: np.asarray(initial[row.target]) if row.source is None else self.transfers[row.target].read(self.source, np.asarray(initial[row.target])) for row in self.rows}
 
     def verify(self) -> None:
         """Read every tensor once and keep none.
@@ -95,7 +104,8 @@ class LoadPlan:
     def counts(self) -> dict[str, int]:
         """Leaves by action, and tensors ignored."""
         actions = collections.Counter(row.action for row in self.rows)
-        return {**{action: actions[action] for action in ACTIONS}, "ignored": len(self.ignored)}
+        matched = {MATCHED: actions[MATCHED]} if actions[MATCHED] else {}
+        return {**{action: actions[action] for action in ACTIONS}, **matched, "ignored": len(self.ignored)}
 
     def to_json(self) -> dict[str, Any]:
         """The content of load.json."""
@@ -109,15 +119,15 @@ class LoadPlan:
             "rows": rows,
             "ignored": [{"source": name, "why": why} for name, why in self.ignored],
             "summary": self.counts(),
-        }
+        } | ({} if self.items is None else {"items": self.items.to_json()})
 
     def summary(self) -> str:
         """One paragraph: the file, the counts, and the reason of everything that is not simply loaded."""
         counts = self.counts()
-        numbers = ", ".join(f"{counts[action]} {action}" for action in (*ACTIONS, "ignored") if counts[action])
-        reasons = [row for row in self.rows if row.action in ("resized", "initialised")]
+        numbers = ", ".join(f"{counts[action]} {action}" for action in counts if counts[action])
+        reasons = [row for row in self.rows if row.action in ("resized", MATCHED, "initialised")]
         told = "".join(f" {row.target} is {row.action}: {row.why}." for row in reasons[:4])
-        more = f" {len(reasons) - 4} more are resized or initialised." if len(reasons) > 4 else ""
+        more = f" {len(reasons) - 4} more are resized, matched or initialised." if len(reasons) > 4 else ""
         return f"{self.source.location} ({self.source.format}, {self.name_map} names, sha256 {self.source.sha256[:12]}): {numbers}.{told}{more}"
 
     def lines(self) -> tuple[str, ...]:
