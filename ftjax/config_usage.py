@@ -118,6 +118,7 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("text.label", "task.name", lambda config: config.task.name, _LABELLED),
     ("evaluation.top_k", "task.name", lambda config: config.task.name, ("classification",)),
     *((f"recommendation.{key}", "data.source", lambda config: config.data.source, INTERACTION_SOURCES) for key in _OF_INTERACTIONS),
+    ("recommendation.sampled_by", "recommendation.sampled_negatives", lambda config: _given(config.recommendation.sampled_negatives), ("on",)),
     *((f"recommendation.{key}", "recommendation.leave_out", lambda config: config.recommendation.leave_out, ("time",)) for key in _OF_MOMENTS),
 )
 """Keys that only some choices read: `(key, the key of the choice, the choice, who reads it)`."""

@@ -50,8 +50,10 @@ class RecommendationConfig:
     k: tuple[int, ...] = (1, 5, 10, 20)
     """Lengths of the lists that metrics look at, ascending."""
     sampled_negatives: int | None = None
-    """Rank each target among so many items drawn by popularity instead of all others. This flatters, so the metrics' names say it; None: the full ranking."""
-    item_chunk: int = 8192
+    """Rank each target among so many other items, drawn once for each user, instead of all. This flatters, so the metrics' names say it; None: all items."""
+    sampled_by: Literal["uniform", "popularity"] = "uniform"
+    """With `sampled_negatives`: how they are drawn from the items that the user never has, targets included."""
+    item_chunk: int = 4096
     """Items that are scored at once in evaluation and prediction: users of a batch x this many scores are held, whatever the number of items."""
     loss: Literal["cross_entropy", "sampled_softmax", "bce", "gbce", "bpr"] = "cross_entropy"
     """Softmax over all items, made tile by tile; over drawn items, corrected for how often they are drawn (Yi et al. 2019); each item against `negatives`

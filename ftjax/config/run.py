@@ -89,8 +89,9 @@ class EvaluationConfig:
     bootstrap: int = 1000
     """Resamples of the test set behind each interval."""
     confidence: float = 0.95
-    baselines: tuple[Literal["majority", "pretrained", "probe", "scratch"], ...] = ("majority", "pretrained", "probe")
-    """Measured on the same test examples. "pretrained", the model as it came, only where its head is kept."""
+    baselines: tuple[Literal["majority", "item_knn", "pretrained", "probe", "scratch"], ...] = ("majority", "item_knn", "pretrained", "probe")
+    """Measured on the same test examples; what a task does not have is left out. "pretrained", the model as it came, only where its head is kept;
+    "majority" is for recommendation the most popular items, and "item_knn" items that the same users had."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

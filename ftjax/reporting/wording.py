@@ -36,6 +36,7 @@ TITLES = {
     "samples_f1": "Samples F1",
     "spearman": "Spearman correlation",
     "weighted_f1": "Weighted F1",
+    "item_knn": "Item-kNN",
     "majority": "Majority class",
     "pretrained": "As pretrained",
     "probe": "Linear probe",
@@ -50,6 +51,7 @@ TASKS = {
     "sentence_embedding": "Sentence embedding",
     "language_modeling": "Language modelling",
     "preference": "Preference (DPO)",
+    "recommendation": "Recommendation",
 }
 PROPER = ("AUROC", "Matthews", "Pearson", "Spearman")
 """First words of titles that keep their capital inside a sentence."""
@@ -59,6 +61,7 @@ CONSTANTS = {
     "regression": "Training mean",
     "token_classification": "Majority tag",
     "question_answering": "Never answering",
+    "recommendation": "Most popular",
 }
 """The baseline "majority", which never looks at an example, by task."""
 

@@ -16,6 +16,7 @@ from ftjax.data.interactions.clean import Removed, clean
 from ftjax.data.interactions.columns import bind
 from ftjax.data.interactions.histories import Histories, histories_split
 from ftjax.data.interactions.log import Log, read_log
+from ftjax.data.interactions.negatives import Negatives
 from ftjax.data.interactions.ordering import in_order
 from ftjax.data.interactions.reading import read_raw
 from ftjax.data.interactions.report import counts_of, of_split, warnings_of
@@ -47,7 +48,7 @@ def collect_interactions(data: DataConfig, text: TextConfig, config: Recommendat
     parted = part(log, data, config)
     texts, about_texts, warnings = read_texts(log, config)
     catalogue = Catalogue(log.items, texts, np.bincount(log.item[parted.trained], minlength=len(log.items)).astype(np.int64))
-    splits = _splits(log, parted, catalogue, text, config)
+    splits = _splits(log, parted, catalogue, text, config, seed)
     told = {name: of_split(split, config.cold_below) for name, split in splits.items()}
     facts = {**counts_of(log), **found, "ties": _ties(ties, parted), "split": parted.facts, "form": raw.form, "removed": [entry.to_json() for entry in removed]}
     report = {
@@ -91,6 +92,8 @@ def check_settings(data: DataConfig, config: RecommendationConfig) -> None:
     for name in ("validation_fraction", "test_fraction"):
         if not 0.0 < getattr(data, name) < 1.0:
             raise ConfigError(f"data.{name}={getattr(data, name)}: allowed is above 0 and below 1 (every run is validated and tested)")
+    if config.sampled_negatives is not None and config.leave_out == "time":
+        raise ConfigError("recommendation.sampled_negatives: a sampled metric is of one target, and leave_out='time' has several; leave it open")
     if config.max_length < 2:
         raise ConfigError(f"recommendation.max_length={config.max_length}: allowed is 2 or more")
 
@@ -100,9 +103,10 @@ def _check_items(log: Log) -> None:
         raise DataError(f"{log.raw.where} has one item only ({log.items[0]!r}): there is nothing to rank; is recommendation.item another column?")
 
 
-def _splits(log: Log, parted: Parted, catalogue: Catalogue, text: TextConfig, config: RecommendationConfig) -> dict[str, Split]:
+def _splits(log: Log, parted: Parted, catalogue: Catalogue, text: TextConfig, config: RecommendationConfig, seed: int) -> dict[str, Split]:
     """Training rows have one item more than the model sees, for the last one is only a target."""
     items = log.item + np.int32(1)
+    negatives = _negatives(catalogue, config, seed)
     found = {}
     for name, ends in parted.ends.items():
         training, newest = name == "train", config.max_length + (name == "train")
@@ -112,9 +116,16 @@ def _splits(log: Log, parted: Parted, catalogue: Catalogue, text: TextConfig, co
             ids = tuple(log.users[user] if not count else f"{log.users[user]} ({count} back)" for user, count in zip(ends[0], number))
         _, start, stop, until = ends
         several = not training and parted.facts["way"] == "time"
-        histories = Histories(catalogue, items, start, stop, until, newest, training, several)
+        histories = Histories(catalogue, items, start, stop, until, newest, training, several, None if training else negatives)
         found[name] = histories_split(ids, histories, text.buckets)
     return found
+
+
+def _negatives(catalogue: Catalogue, config: RecommendationConfig, seed: int) -> Negatives | None:
+    if config.sampled_negatives is None:
+        return None
+    cumulative = np.cumsum(catalogue.counts.astype(np.float64)) if config.sampled_by == "popularity" else None
+    return Negatives(config.sampled_negatives, cumulative, len(catalogue), seed)
 
 
 def _ties(same: np.ndarray, parted: Parted) -> dict[str, int]:

@@ -10,6 +10,7 @@ from jaxtyping import Int, Int32, Int64
 
 from ftjax.data.dataset import Split
 from ftjax.data.interactions.catalogue import Catalogue
+from ftjax.data.interactions.negatives import Negatives
 from ftjax.data.text.bucketed import choose_buckets
 
 MOST_TARGETS = 100
@@ -31,6 +32,7 @@ class Histories:
       newest: how many of the known events a model is given: the newest ones.
       training: rows that teach; the others are ranked.
       several: rows may have several items that came next.
+      negatives: how items are drawn that targets are ranked among; None: they are ranked among all.
     """
 
     catalogue: Catalogue
@@ -41,6 +43,7 @@ class Histories:
     newest: int
     training: bool
     several: bool = False
+    negatives: Negatives | None = None
 
     def known(self, row: int) -> Int32[np.ndarray, " length"]:
         """All that is known of a row."""
@@ -67,7 +70,7 @@ def histories_split(ids: tuple[str, ...], histories: Histories, buckets: int) ->
 
     In training a batch has `items` int32 `[batch length]`, up to `newest` items of each user, oldest first, padded with 0 at the right; the label is the last.
     In the other splits it has `items`, the newest items before the label; `seen` int32 `[batch known]`, all items before it, and where rows have several
-    targets `targets` int32 `[batch targets]`. Widths depend on the bucket of the longest row alone.
+    targets `targets` int32 `[batch targets]`; for sampled metrics `negatives` int32 `[batch count]`. Widths depend on the bucket of the longest row alone.
 
     Args:
       ids: of the users.
@@ -87,6 +90,8 @@ def histories_split(ids: tuple[str, ...], histories: Histories, buckets: int) ->
         if histories.training:
             return found
         found["seen"] = _cut(histories.items, start, stop, bucket)
+        if histories.negatives is not None:
+            found["negatives"] = np.stack([histories.negatives.of(ids[row], histories.items[histories.start[row] : histories.until[row]]) for row in rows])
         return found | ({"targets": _cut(histories.items, stop, np.minimum(until, stop + most), most)} if histories.several else {})
 
     def show(row: int) -> dict[str, Any]:

@@ -105,5 +105,5 @@ def warnings_of(facts: Mapping[str, Any], removed: list[Removed], splits: Mappin
             found.append(f"{split}: {counted(alone, 'users have')} no event before it and cannot be ranked for; they were left out")
     if splits["test"]["repeats"]:
         which = counted(splits["test"]["repeats"], "test targets")
-        found.append(f"{which}: the user had the item before; it is ranked among the items that are new to the user")
+        found.append(f"{which}: the user had the item before, and what a user knows is not recommended: they are missed; see recommendation.duplicates='first'")
     return found
