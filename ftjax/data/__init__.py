@@ -22,7 +22,18 @@ from ftjax.data.curriculum import PACED, available, paced
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
-from ftjax.data.interactions import Catalogue, Histories, InteractionPreprocessing, collect_interactions, histories_split, log_shares_of
+from ftjax.data.interactions import (
+    Catalogue,
+    Histories,
+    InteractionPreprocessing,
+    as_histories,
+    collect_interactions,
+    histories_split,
+    histories_to_predict,
+    log_shares_of,
+    read_histories,
+    told_unknown,
+)
 from ftjax.data.labelled import labelled_images, labelled_texts
 from ftjax.data.language.collect import collect_language, labelled_language
 from ftjax.data.language.encoding import Encoder
@@ -75,6 +86,10 @@ __all__ = [
     "draw_by_class",
     "eval_batches",
     "histories_split",
+    "histories_to_predict",
+    "as_histories",
+    "read_histories",
+    "told_unknown",
     "image_split",
     "mixing",
     "labelled_images",
