@@ -142,9 +142,7 @@ class Predictor:
         """Whether the model reads histories and recommends items."""
         return isinstance(self.preprocessing, InteractionPreprocessing)
 
-    def recommend(
-        self, histories: Any, *, top_k: int = 10, exclude: Sequence[str] | Mapping[str, Sequence[str]] = ()
-    ) -> list[dict[str, Any]]:
+    def recommend(self, histories: Any, *, top_k: int = 10, exclude: Sequence[str] | Mapping[str, Sequence[str]] = ()) -> list[dict[str, Any]]:
         """The best items after each history; users need not have been trained on.
 
         Args:

@@ -1,7 +1,7 @@
 """`ftjax export`: write a finished run's model in another library's format.
 
-`--format vectors` is the table of a recommender's items (`export_vectors`), `--format hf` a directory that transformers loads whole (sentence-transformers too, for embeddings), `--format peft` the adapters alone, for the library
-peft (`export_peft`). Either is read back before it is called written.
+`--format hf` is a directory that transformers loads whole (sentence-transformers too, for embeddings), `--format peft` the adapters alone, for the library
+peft (`export_peft`), `--format vectors` the table of a recommender's items (`export_vectors`). Each is read back before it is called written.
 """
 
 from __future__ import annotations

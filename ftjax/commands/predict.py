@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `predict`."""
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory of a finished run")
     parser.add_argument(
-        "--input", required=True, type=Path, metavar="DIR|FILE", help="pictures: a folder (searched through) or one image; texts: a table, or one text a line; recommenders: a log of users and items"
+        "--input",
+        required=True,
+        type=Path,
+        metavar="DIR|FILE",
+        help="pictures: a folder (searched through) or one image; texts: a table, or one text a line; recommenders: a log of users and items",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.jsonl|FILE.csv", help="where the predictions go")
     parser.add_argument(

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.models import layers
-from ftjax.models.spec import Compute, ModelSpec
 from ftjax.models.modules import truncated
+from ftjax.models.spec import Compute, ModelSpec
 from ftjax.trees import Tree
 
 Inputs = Mapping[str, Array]
@@ -57,7 +57,7 @@ def example(_: ModelSpec) -> dict[str, Array]:
 
 
 def positions_of(items: Int[Array, "batch length"], count: int, from_newest: bool) -> Int[Array, "batch length"]:
-    """The position of every place: 0, 1, 2, ... from the oldest item, or so that the newest has `count - 1` (SASRec's and S3-Rec's, whose padding is on the left)."""
+    """The position of every place: 0, 1, 2, ... from the oldest item, or so that the newest has `count - 1` (as where padding is on the left)."""
     places = jnp.broadcast_to(jnp.arange(items.shape[1], dtype=jnp.int32)[None, :], items.shape)
     shift = count - (items > 0).sum(1, keepdims=True) if from_newest else 0
     return jnp.clip(places + shift, 0, count - 1)

@@ -199,7 +199,7 @@ class Model:
         return cast(Array, self._head.apply({"params": read}, _as_params(features, read)))
 
     def items(self, params: Tree, extra: Tree) -> Float[Array, "rows width"]:
-        """A recommender's vectors of items: row i is item i, row 0 padding, and rows after the last item are special; a score is a product with what `body` gives.
+        """A recommender's vectors: row i is item i, row 0 padding, and rows after the last item are special; a score is a product with what `body` gives.
 
         Raises:
           ConfigError: the model is no recommender.

@@ -7,6 +7,8 @@ Scores are cosines over a temperature.
 
 from __future__ import annotations
 
+from typing import cast
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
@@ -61,7 +63,7 @@ class TwoTower(nn.Module):
 
 def _items(spec: ModelSpec, compute: Compute, params: Tree, extra: Tree) -> Array:
     statistics = {"batch_stats": extra["batch_stats"]["item"]} if extra.get("batch_stats") else {}
-    return ItemTower(spec, compute).apply({"params": params["item"], **statistics})
+    return cast(Array, ItemTower(spec, compute).apply({"params": params["item"], **statistics}))
 
 
 def _check(spec: ModelSpec) -> None:

@@ -19,7 +19,6 @@ class ItemFeatures:
     precision: Precision = "float32"
 
 
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Candidates:

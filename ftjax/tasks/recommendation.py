@@ -55,7 +55,7 @@ class Recommendation:
 
         Args:
           outputs: of a recommender over the batch.
-          batch: `target` int `[batch length]`, 0 where nothing is learnt; `weight` [batch]; by loss `negative` int `[batch length k]`, 0 where there is none, or
+          batch: `target` int `[batch length]`, 0 where nothing is learnt; `weight` [batch]; by loss `negative` int `[batch length k]`, 0: none, or
             `drawn` int `[batch share]` for the whole batch with `drawn_log_q`, `target_log_q` `[batch length]`, and `history` int `[batch events]`.
           hyper: unused.
 
@@ -107,4 +107,3 @@ class Recommendation:
 
 def _within(drawn: Int[Array, " drawn"], history: Int[Array, "batch events"]) -> Bool[Array, "batch drawn"]:
     return (drawn[None, :, None] == history[:, None, :]).any(-1)
-

@@ -83,9 +83,7 @@ def _tables(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {path: flat[path] for path in weights.ITEM_TABLES if path in flat}
 
 
-def _from_texts(
-    flat: dict[str, np.ndarray], plan: weights.LoadPlan, texts: Float[np.ndarray, "rows width"]
-) -> tuple[dict[str, np.ndarray], weights.LoadPlan]:
+def _from_texts(flat: dict[str, np.ndarray], plan: weights.LoadPlan, texts: Float[np.ndarray, "rows width"]) -> tuple[dict[str, np.ndarray], weights.LoadPlan]:
     """New items' vectors by ridge regression on texts, fitted on the items that were matched: W = (F^T F + lambda I)^-1 F^T (E - mean), e = f W + mean.
 
     Items without a text stay random.

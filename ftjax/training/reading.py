@@ -52,7 +52,9 @@ def reader(config: Config, selection: Selection) -> Reader:
         allowed = ", ".join(map(repr, sources)) if sources else "a source of pictures"
         raise ConfigError(f"the model ({selection.family}) reads {selection.reads}, data.source={config.data.source!r} does not give it; allowed: {allowed}")
     if items != (config.task.name == "recommendation"):
-        raise ConfigError(f"task.name={config.task.name!r} and data.source={config.data.source!r}: histories are for task.name='recommendation', and nothing else is")
+        raise ConfigError(
+            f"task.name={config.task.name!r} and data.source={config.data.source!r}: histories are for task.name='recommendation', and nothing else is"
+        )
     if items:
         return _Interactions(selection)
     if not text and config.task.name != "classification":

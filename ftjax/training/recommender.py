@@ -100,5 +100,3 @@ def last_place(items: Int[Array, "batch length"]) -> Int[Array, " batch"]:
 def candidates(model: models.Model, preprocessing: InteractionPreprocessing, params: Tree, extra: Tree, batch: Mapping[str, Array]) -> Candidates:
     """Every user of a batch and all items, to be scored a piece at a time."""
     return Candidates(users_of(model, preprocessing, params, extra, batch), model.items(params, extra)[: 1 + preprocessing.items])
-
-

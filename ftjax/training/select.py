@@ -130,7 +130,9 @@ def _recommender(config: Config) -> Selection:
       ConfigError: another method than scratch, or there is no such family or size.
     """
     if config.method != "scratch":
-        raise ConfigError(f"method={config.method!r} needs model.pretrained: a run directory or a file with a recommender; allowed without it: method='scratch'")
+        raise ConfigError(
+            f"method={config.method!r} needs model.pretrained: a run directory or a file with a recommender; allowed without it: method='scratch'"
+        )
     family, options = recommender.options_of(config, item_texts.width_of(config.recommendation.text_encoder))
     return Selection(family, options, None, None, None, None)
 

@@ -57,7 +57,7 @@ class ItemRows:
     @property
     def same(self) -> bool:
         """Whether every row stays where it is."""
-        return bool(np.array_equal(self.origin, np.arange(len(self.origin)))) and not self.left_out
+        return np.array_equal(self.origin, np.arange(len(self.origin))) and not self.left_out
 
     def moved(self, stored: Float[np.ndarray, "old width"], initial: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows width"]:
         """The model's table: rows of the file where it has them, else of `initial`."""
@@ -68,7 +68,9 @@ class ItemRows:
     @property
     def why(self) -> str:
         """For load.json."""
-        return f"by id: {len(self.matched):,} of {len(self.ids):,} items are in the file, {len(self.new):,} are new; {self.left_out:,} of the file's are not here"
+        return (
+            f"by id: {len(self.matched):,} of {len(self.ids):,} items are in the file, {len(self.new):,} are new; {self.left_out:,} of the file's are not here"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What load.json says of single items."""

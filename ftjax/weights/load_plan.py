@@ -90,7 +90,10 @@ class LoadPlan:
         odd = sorted(initial.keys() ^ {row.target for row in self.rows})
         if odd:
             raise WeightsError(f"{self.source.location}: the plan was made for another model; they differ in {', '.join(odd[:5])}")
-        return {row.target: np.asarray(initial[row.target]) if row.source is None else self.transfers[row.target].read(self.source, np.asarray(initial[row.target])) for row in self.rows}
+        return {
+            row.target: np.asarray(initial[row.target]) if row.source is None else self.transfers[row.target].read(self.source, np.asarray(initial[row.target]))
+            for row in self.rows
+        }
 
     def verify(self) -> None:
         """Read every tensor once and keep none.

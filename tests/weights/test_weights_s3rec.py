@@ -86,7 +86,7 @@ def test_vectors_of_histories_are_those_of_its_authors_model(checkpoint):
 def test_rows_go_where_their_item_is_now(checkpoint):
     """Another order, fewer items, and two that the file does not know."""
     ids = ("9999", "novel", "3", "1", "unheard")
-    model, params, plan = loaded(checkpoint, ids)
+    _, params, plan = loaded(checkpoint, ids)
     stored = np.asarray(weights.open_weights(str(checkpoint)).tensors["item_embeddings.weight"])
     table = np.asarray(params["item"]["embedding"])
     assert np.array_equal(table[[0, 1, 3, 4, 6]], stored[[0, 9999, 3, 1, 12102]])

@@ -104,7 +104,7 @@ class InteractionPreprocessing:
         drawn = self._by_popularity(bits)
         return jnp.where((drawn[..., None] == items[:, None, None, :]).any(-1), 0, drawn)
 
-    def _log_q(self, items: Int[Array, "..."]) -> Array:
+    def _log_q(self, items: Int[Array, ...]) -> Array:
         """How often items are drawn, but for a constant."""
         if self.negative_sampling == "uniform" or self.log_shares is None:
             return jnp.zeros(items.shape, jnp.float32)
@@ -162,7 +162,7 @@ def following(items: Int[Array, "batch length"]) -> tuple[Int[Array, "batch leng
     return jnp.where(target > 0, items, 0), target
 
 
-def others(own: Int[Array, " length"], draw: Any, count: int) -> Int[Array, "..."]:
+def others(own: Int[Array, " length"], draw: Any, count: int) -> Int[Array, ...]:
     """Items 1 to `count` that are not in `own`, all equally often, where `draw` is uniform in [0, 1); 0 if there are none.
 
     The r-th item that is not among the sorted own items o_1 < o_2 < ... is r + the number of those with o_i - i < r (i from 1), so nothing is drawn twice.
@@ -174,5 +174,3 @@ def others(own: Int[Array, " length"], draw: Any, count: int) -> Int[Array, "...
     rank = 1 + jnp.minimum((draw * left).astype(jnp.int32), left - 1)
     before = distinct - jnp.arange(1, len(own) + 1, dtype=jnp.int32)
     return jnp.where(left > 0, rank + (before < rank[..., None]).sum(-1).astype(jnp.int32), 0)
-
-

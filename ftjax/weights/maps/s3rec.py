@@ -23,7 +23,9 @@ def _detect(source: Source) -> Recognised | None:
     shape = source.tensors.shape
     rows, width = shape("item_embeddings.weight")
     if width % HEADS or rows < 3:
-        raise WeightsError(f"{source.location}: an S3-Rec of width {width} with {rows} rows of items; allowed: an even width, and an item beside padding and mask")
+        raise WeightsError(
+            f"{source.location}: an S3-Rec of width {width} with {rows} rows of items; allowed: an even width, and an item beside padding and mask"
+        )
     options = {
         "positions": shape("position_embeddings.weight")[0],
         "count_from": "newest",

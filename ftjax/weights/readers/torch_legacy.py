@@ -51,7 +51,7 @@ def _programs(path: Path, head: bytes) -> tuple[list[bytes], int]:
     programs, begin = [], 0
     for _ in range(5):
         try:
-            stop = next(place for opcode, _, place in pickletools.genops(head[begin:]) if opcode.name == "STOP")
+            stop = next(int(place or 0) for opcode, _, place in pickletools.genops(head[begin:]) if opcode.name == "STOP")
         except (ValueError, StopIteration, IndexError) as error:
             raise WeightsError(f"{path}: a torch file from before 2020 whose contents cannot be read ({str(error)[:80]}); it may be truncated") from None
         programs.append(head[begin : begin + stop + 1])
