@@ -1,7 +1,8 @@
 """Tasks: what is predicted and what it costs. A task is a small frozen dataclass; the one trainer asks it for a loss and forks nothing.
 
 Every task has `classes`, `output` (what the model gives: "sequence", "tokens", "embedding", "language": then the loss is given `Features`, or "items": then
-it is given `ItemFeatures`), `outputs` (the width of its head, or the number of items; 0: no head), `views` (how often the step shows an example to the model) and `loss(outputs, batch, hyper) -> (loss_sum, weight_sum, {name: (sum, weight)})`.
+it is given `ItemFeatures`), `outputs` (the width of its head, or the number of items; 0: no head), `views` (how often the step shows an example to the model)
+and `loss(outputs, batch, hyper) -> (loss_sum, weight_sum, {name: (sum, weight)})`.
 """
 
 from ftjax.tasks.chunked import Features, Scores, predicted, token_scores

@@ -120,8 +120,6 @@ def _check_recommendation(config: Config) -> None:
         )
     if wanted.negative_sampling == "in_batch" and train.batch_size == 1:
         raise ConfigError("train.batch_size=1: recommendation.negative_sampling='in_batch' needs other rows, and there is none; allowed: 2 or more")
-    if not wanted.gbce_t <= 1:
-        raise ConfigError(f"recommendation.gbce_t={wanted.gbce_t:g} is out of range; allowed: from 0 to 1")
 
 
 def _check_contrast(microbatches: int, batch_size: int | str | None) -> None:

@@ -27,6 +27,7 @@ from ftjax.tasks import Task
 from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.fingerprint import fingerprint
 from ftjax.training.forgetting import Meter
+from ftjax.training.history_meter import HistoryMeter
 from ftjax.training.inspection import Body
 from ftjax.training.recommender import candidates
 from ftjax.training.select import Selection
@@ -71,7 +72,7 @@ class Plan:
     warnings: tuple[str, ...]
     bound: tuple[adapters.Bound, ...] = ()
     """The weights that are adapters or quantised."""
-    meter: Meter | None = None
+    meter: Meter | HistoryMeter | None = None
     """Follows what the model forgets; None: not asked for."""
     store: FeatureCache = dataclasses.field(default_factory=lambda: FeatureCache(None))
     """Where features of a frozen body are kept."""

@@ -23,7 +23,8 @@ from ftjax.training import inspection
 from ftjax.training import model as model_of_run
 from ftjax.training.dynamics import check_dynamics
 from ftjax.training.feature_cache import FeatureCache
-from ftjax.training.forgetting import prepare_meter
+from ftjax.training.forgetting import Meter, prepare_meter
+from ftjax.training.history_meter import HistoryMeter, prepare_history_meter
 from ftjax.training.plan import Every, Plan
 from ftjax.training.reading import reader
 from ftjax.training.select import Selection, select
@@ -104,7 +105,7 @@ def prepare(
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
     dataset = _referenced(config, dataset, task, model, preprocessing, state.params, mesh)
-    meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
+    meter = _meter(config, selection, model, preprocessing, dataset, state, mesh)
     plan = Plan(
         resolved=resolved,
         dataset=dataset,
@@ -127,6 +128,15 @@ def prepare(
         bound=bound,
     )
     return plan, state
+
+
+def _meter(
+    config: Config, selection: Selection, model: models.Model, preprocessing: Preprocessing, dataset: Dataset, state: TrainState, mesh: Mesh
+) -> Meter | HistoryMeter | None:
+    """What follows forgetting, of pictures and of histories."""
+    if isinstance(preprocessing, data.InteractionPreprocessing):
+        return prepare_history_meter(config, selection, model, preprocessing, dataset.catalogue, state)
+    return prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
 
 
 def _inspected(
