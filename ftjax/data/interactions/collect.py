@@ -114,9 +114,10 @@ def _splits(log: Log, parted: Parted, catalogue: Catalogue, text: TextConfig, co
         if training and config.long_histories == "windows":
             ends, number = windows(ends, newest)
             ids = tuple(log.users[user] if not count else f"{log.users[user]} ({count} back)" for user, count in zip(ends[0], number))
-        _, start, stop, until = ends
+        user, start, stop, until = ends
+        end = np.searchsorted(log.user, user, side="right").astype(np.int64)
         several = not training and parted.facts["way"] == "time"
-        histories = Histories(catalogue, items, start, stop, until, newest, training, several, None if training else negatives)
+        histories = Histories(catalogue, items, start, stop, until, newest, training, several, None if training else negatives, end)
         found[name] = histories_split(ids, histories, text.buckets)
     return found
 

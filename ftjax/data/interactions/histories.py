@@ -33,6 +33,7 @@ class Histories:
       training: rows that teach; the others are ranked.
       several: rows may have several items that came next.
       negatives: how items are drawn that targets are ranked among; None: they are ranked among all.
+      end: `[rows]`, where the events of the row's user end: none of them is drawn as a negative.
     """
 
     catalogue: Catalogue
@@ -44,6 +45,7 @@ class Histories:
     training: bool
     several: bool = False
     negatives: Negatives | None = None
+    end: Int64[np.ndarray, " rows"] | None = None
 
     def known(self, row: int) -> Int32[np.ndarray, " length"]:
         """All that is known of a row."""
@@ -91,7 +93,8 @@ def histories_split(ids: tuple[str, ...], histories: Histories, buckets: int) ->
             return found
         found["seen"] = _cut(histories.items, start, stop, bucket)
         if histories.negatives is not None:
-            found["negatives"] = np.stack([histories.negatives.of(ids[row], histories.items[histories.start[row] : histories.until[row]]) for row in rows])
+            end = histories.until if histories.end is None else histories.end
+            found["negatives"] = np.stack([histories.negatives.of(ids[row], histories.items[histories.start[row] : end[row]]) for row in rows])
         return found | ({"targets": _cut(histories.items, stop, np.minimum(until, stop + most), most)} if histories.several else {})
 
     def show(row: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from ftjax.data.interactions.names import is_known
+from ftjax.data.interactions.names import ITEMS, RATINGS, TIMES, USERS, is_known, plain
 from ftjax.data.text.packed import unpacked_pieces
 from ftjax.errors import DataError
 
@@ -78,7 +78,9 @@ def recognise(text: str, where: str, wanted: str, delimiter: str | None, header:
     if between is None:
         widths = {len(line.split()) for line in head}
         form = wanted if wanted != "auto" else "pairs" if widths == {2} else "sequences"
-        if min(widths) < 2 or (form == "pairs" and widths != {2}) or (wanted == "auto" and len(widths) == 1 and max(widths) > 2 and len(head) > 1):
+        # Lines of three or four words each may as well be a table without a header.
+        unclear = wanted == "auto" and len(head) > 1 and len(widths) == 1 and 2 < max(widths) <= 4
+        if (min(widths) < 2 and wanted != "sequences") or (form == "pairs" and widths != {2}) or unclear:
             raise DataError(
                 f"{where}: its lines ({head[0][:60]!r}) are neither a table of events with columns, nor `user item`, nor `user item item ...`; "
                 "say recommendation.form, and text.delimiter='space' for a table whose columns are separated by spaces"
@@ -98,7 +100,8 @@ def _delimiter(head: Sequence[str], wanted: str) -> str | None:
         return "::"
     for candidate in _CANDIDATES:
         widths = [len(_fields(line, candidate)) for line in head]
-        if widths[0] > 1 and sum(width == widths[0] for width in widths) >= 0.9 * len(widths):
+        regular = sum(width == widths[0] for width in widths) >= 0.9 * len(widths)
+        if widths[0] > 1 and (regular or sum(map(is_known, _fields(head[0], candidate))) > 1):
             return candidate
     return " " if wanted == "table" else None
 
@@ -126,3 +129,22 @@ def _number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def looks_like_a_log(lines: Sequence[str]) -> str | None:
+    """Why the first lines of a file are those of a log of interactions; None: they are not.
+
+    Columns of users and items, and of times or ratings, make one, unless there is a text to be read beside them; so do the forms without a header.
+    """
+    head = [line.strip() for line in lines[:-1][:_LOOK] if line.strip()]
+    if not head:
+        return None
+    between = next((candidate for candidate in _CANDIDATES if candidate in head[0]), None)
+    found = {plain(cell) for cell in _fields(head[0], between)} if between else set[str]()
+    if found & set(USERS) and found & set(ITEMS) and found & {*TIMES, *RATINGS} and not found & {"text", "review", "reviewtext", "label", "comment"}:
+        return "it has columns of users and items"
+    if all(line.count("::") == head[0].count("::") >= 2 for line in head):
+        return "lines like those of MovieLens' ratings.dat"
+    if all(len(line.split()) > 1 and line.replace(" ", "").replace("\t", "").replace(".", "").isdecimal() for line in head):
+        return "lines of numbers"
+    return None

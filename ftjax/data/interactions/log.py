@@ -84,6 +84,8 @@ def read_log(raw: Raw, columns: Mapping[str, Mapping[str, str]], config: Recomme
     Raises:
       DataError: there are bad events and the policy is "error", or no event is left.
     """
+    if not raw.table.num_rows + len(raw.rejected):
+        raise DataError(f"{raw.where} holds no events")
     texts = {role: arrow.texts_of(raw.table.column(columns[role]["column"])) for role in ("user", "item")}
     why: dict[int, str] = {}
     for role, column in texts.items():
@@ -108,8 +110,6 @@ def read_log(raw: Raw, columns: Mapping[str, Mapping[str, str]], config: Recomme
 
 def _check_bad(raw: Raw, rejected: list[dict[str, str]], policy: str) -> None:
     total = raw.table.num_rows + len(raw.rejected)
-    if not total:
-        raise DataError(f"{raw.where} holds no events")
     if rejected and (policy == "error" or len(rejected) == total):
         names = "\n".join(f"  {entry['file']}: {entry['why']}" for entry in rejected[:_SHOWN])
         more = f"\n  ... ({len(rejected):,} in all)" if len(rejected) > _SHOWN else ""

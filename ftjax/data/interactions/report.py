@@ -27,7 +27,7 @@ def counts_of(log: Log) -> dict[str, Any]:
         "sparsity": 1 - events / (users * items),
         "events_per_user": quantiles(by_user),
         "events_per_item": quantiles(by_item),
-        "popularity": {"gini": gini(by_item), "top_tenth": top_share(by_item, 0.1)},
+        "popularity": {"gini": gini(by_item), "top_tenth": top_share(by_item, 0.1), "curve": curve(by_item)},
         **({} if log.times is None else {"from": log.times.shown(log.time.min()), "to": log.times.shown(log.time.max()), "time_unit": log.times.unit}),
     }
 
@@ -56,6 +56,12 @@ def top_share(counts: Int[np.ndarray, " n"], part: float) -> float:
     """The share of the events that the most popular `part` of the items (at least one) has."""
     ordered = np.sort(counts)[::-1]
     return float(ordered[: max(1, round(part * len(ordered)))].sum() / max(1, ordered.sum()))
+
+
+def curve(counts: Int[np.ndarray, " n"], steps: int = 20) -> list[float]:
+    """The share of the events that the most popular 0 %, 5 %, ..., 100 % of the items have."""
+    running = np.concatenate([[0], np.cumsum(np.sort(counts)[::-1])]) / max(1, counts.sum())
+    return [float(np.interp(place * len(counts) / steps, np.arange(len(counts) + 1), running)) for place in range(steps + 1)]
 
 
 def of_split(split: Split, cold_below: int) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def read_times(column: Any, where: str, name: Callable[[int], str]) -> Times:
         return _dated(*arrow.microseconds(column, aware=aware), "date with a time zone" if aware else "date")
     texts = arrow.texts_of(column)
     empty, numeric = arrow.missing(texts), arrow.matches(texts, arrow.NUMBER)
-    if empty.all():
+    if len(empty) and empty.all():
         raise DataError(f"{where}: the column of times is empty; say recommendation.time, or leave the column out if the file is in the order of time")
     if 2 * np.sum(numeric) < np.sum(~empty):
         return _from_dates(texts, empty, where)
@@ -86,7 +86,7 @@ def _from_numbers(texts: Any, numeric: np.ndarray, empty: np.ndarray, where: str
     for row in np.flatnonzero(values < 0):
         bad[int(row)] = f"its time {texts[int(row)].as_py()} is negative: times are counted from 1970"
     values[np.array(sorted(bad), np.int64)] = 0
-    middle = float(np.median(values[numeric]))
+    middle = float(np.median(values[numeric])) if numeric.any() else 0.0
     unit = next((unit for least, unit, _ in _UNITS if middle >= least), "numbers")
     return Times(values, unit, "number", dict(sorted(bad.items())))
 
