@@ -98,8 +98,8 @@ class Recommendation:
         """Each target against what was drawn for the whole batch, but for what is in the row's own history."""
         counted = jnp.repeat(batch["weight"] > 0, batch["drawn"].shape[1])
         drawn, log_q = batch["drawn"].reshape(-1), batch["drawn_log_q"].reshape(-1)
-        allowed = counted & (drawn > 0) & ~_within(drawn, batch["history"])
-        scores = jnp.einsum("blw,mw->blm", hidden, jnp.take(items, drawn, axis=0)) - log_q
+        allowed = (counted & (drawn > 0))[None, :] & ~_within(drawn, batch["history"])
+        scores = jnp.einsum("blw,mw->blm", hidden, jnp.take(items, drawn, axis=0)) - log_q[None, None, :]
         scores = jnp.where(allowed[:, None, :], scores, -jnp.inf)
         own = own - batch["target_log_q"]
         return jax.nn.logsumexp(jnp.concatenate([own[:, :, None], scores], axis=-1), axis=-1) - own

@@ -172,5 +172,5 @@ def others(own: Int[Array, " length"], draw: Any, count: int) -> Int[Array, ...]
     distinct = jnp.sort(jnp.where(first, ordered, jnp.iinfo(jnp.int32).max))
     left = count - first.sum()
     rank = 1 + jnp.minimum((draw * left).astype(jnp.int32), left - 1)
-    before = distinct - jnp.arange(1, len(own) + 1, dtype=jnp.int32)
+    before = jnp.expand_dims(distinct - jnp.arange(1, len(own) + 1, dtype=jnp.int32), tuple(range(rank.ndim)))
     return jnp.where(left > 0, rank + (before < rank[..., None]).sum(-1).astype(jnp.int32), 0)
