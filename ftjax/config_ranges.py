@@ -26,6 +26,7 @@ _POSITIVE = [
     "evaluation.batch_size",
     "evaluation.top_k",
     "evaluation.bootstrap",
+    *(f"recommendation.{key}" for key in ("negatives", "width", "depth", "heads", "temperature")),
     *(f"recommendation.{key}" for key in ("user_core", "item_core", "max_users", "max_length", "cold_below", "sampled_negatives", "item_chunk")),
     *("adapter.rank", "adapter.alpha", "adapter.block", "adapter.units", "adapter.units_scale", "adapter.tokens"),
     "mesh.fsdp",
@@ -57,10 +58,11 @@ _FRACTION = [
     "optimizer.beta2",
     "optimizer.momentum",
     "task.label_smoothing",
+    "recommendation.mask_probability",
     "evaluation.confidence",
 ]
 _SHARE = ["augment.crop_min_area", "data.fraction", "data.near_image_similarity", "data.near_text_similarity"]
-_UP_TO = {"augment.hue": 0.5, "augment.rand_magnitude": 10.0, "augment.erasing": 1.0}
+_UP_TO = {"augment.hue": 0.5, "augment.rand_magnitude": 10.0, "augment.erasing": 1.0, "recommendation.gbce_t": 1.0, "recommendation.mask_last": 1.0}
 """Keys from 0 up to, and including, this."""
 
 

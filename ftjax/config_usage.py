@@ -47,6 +47,8 @@ _BOTTLENECKS, _PROMPTS = APART[:2], APART[2:]
 _LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
 _OF_INTERACTIONS = tuple(field.name for field in dataclasses.fields(RecommendationConfig))
+_DRAWING = ("sampled_softmax", "bce", "gbce", "bpr")
+"""Losses that draw items against the right one."""
 _OF_MOMENTS = ("validation_from", "test_from")
 
 _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] = (
@@ -122,17 +124,26 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("after.ema_decay", "after.candidates", lambda config: _asked(config, "ema"), ("ema",)),
     ("after.swa_from", "after.candidates", lambda config: _asked(config, "swa"), ("swa",)),
     ("after.soup", "after.candidates", lambda config: _asked(config, "uniform_soup", "greedy_soup"), ("uniform_soup", "greedy_soup")),
-    ("forgetting.path", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("forgetting.path", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES, *INTERACTION_SOURCES)),
     ("forgetting.examples", "forgetting.path", lambda config: "off" if config.forgetting.path is None else "on", ("on",)),
     ("text.label", "task.name", lambda config: config.task.name, _LABELLED),
     ("evaluation.top_k", "task.name", lambda config: config.task.name, ("classification",)),
     *((f"recommendation.{key}", "data.source", lambda config: config.data.source, INTERACTION_SOURCES) for key in _OF_INTERACTIONS),
     ("recommendation.sampled_by", "recommendation.sampled_negatives", lambda config: _given(config.recommendation.sampled_negatives), ("on",)),
+    *((f"recommendation.{key}", "recommendation.loss", lambda config: config.recommendation.loss, _DRAWING) for key in ("negatives", "negative_sampling")),
+    ("recommendation.gbce_t", "recommendation.loss", lambda config: config.recommendation.loss, ("gbce",)),
+    *((f"recommendation.{key}", "model.name", lambda config: _recommender(config), ("bert4rec", "pretrained")) for key in ("mask_probability", "mask_last")),
+    *((f"recommendation.{key}", "model.name", lambda config: _recommender(config), ("two_tower",)) for key in ("item_ids", "temperature")),
     *((f"recommendation.{key}", "recommendation.leave_out", lambda config: config.recommendation.leave_out, ("time",)) for key in _OF_MOMENTS),
 )
 """Keys that only some choices read: `(key, the key of the choice, the choice, who reads it)`."""
 
 _DECAYED = ("layer_decay", "discriminative")
+
+
+def _recommender(config: Config) -> str:
+    """The family, where it is said."""
+    return config.model.name or ("pretrained" if config.model.pretrained else "open")
 
 
 def _near(config: Config) -> str:

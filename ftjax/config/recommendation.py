@@ -55,3 +55,29 @@ class RecommendationConfig:
     """With `sampled_negatives`: how they are drawn from the items that the user never has, targets included."""
     item_chunk: int = 4096
     """Items that are scored at once in evaluation and prediction: users of a batch x this many scores are held, whatever the number of items."""
+    loss: Literal["cross_entropy", "sampled_softmax", "bce", "gbce", "bpr"] = "cross_entropy"
+    """Softmax over all items, made tile by tile; over drawn items, corrected for how often they are drawn (Yi et al. 2019); each item against `negatives`
+    others: binary cross-entropy (SASRec's own), gBCE, which undoes its overconfidence (Petrov and Macdonald 2023), or BPR (Rendle et al. 2009)."""
+    negatives: int | None = None
+    """Items that a target is told from: for each target (bce, gbce, bpr: 1), or shared by the batch (sampled_softmax: 1024). None: those."""
+    negative_sampling: Literal["uniform", "popularity", "in_batch"] = "uniform"
+    """How they are drawn, never from the row's own items. in_batch, of sampled_softmax: the last targets of the batch's other rows."""
+    gbce_t: float = 0.75
+    """gbce: how much of the overconfidence is undone, from 0 (bce) to 1."""
+    mask_probability: float = 0.2
+    """bert4rec: share of the items of a history that training hides."""
+    mask_last: float = 0.0
+    """bert4rec: share of the histories of which training hides the last item alone, as prediction does."""
+    width: int | None = None
+    """Numbers in an item's vector; None: 64, or the pretrained model's."""
+    depth: int | None = None
+    """Blocks of a transformer or layers of a recurrent network; None: the family's (2; gru4rec 1), or the pretrained model's."""
+    heads: int | None = None
+    """Of attention; None: the family's (sasrec and two_tower 1, bert4rec 2), or the pretrained model's."""
+    text_encoder: str | None = None
+    """A sentence encoder (a directory, `hf://owner/name`) that reads the items' texts once and stays as it is: what two_tower sees of an item, and how the
+    vector of an item that pretrained weights do not know begins."""
+    item_ids: bool = False
+    """two_tower: every item has a learned vector of its own beside its text; items that nobody has touched cannot profit."""
+    temperature: float = 0.07
+    """two_tower: cosines are divided by this."""

@@ -99,7 +99,7 @@ class ForgettingConfig:
     """Follow what the pretrained model knew: its answers on other examples, through its own pretrained head."""
 
     path: str | None = None
-    """A folder of photos or an `.npz` file of what the model was pretrained on; None: off."""
+    """A folder of photos or an `.npz` file of what the model was pretrained on; for recommenders a log of the users that it was trained on. None: off."""
     examples: int = 200
     """At most this many are followed, the same ones at every evaluation."""
 

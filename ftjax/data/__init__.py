@@ -22,7 +22,18 @@ from ftjax.data.curriculum import PACED, available, paced
 from ftjax.data.dataset import SPLITS, UNLABELLED, Batch, Dataset, InMemory, Progress, Split, image_split
 from ftjax.data.held_out import read_held_out
 from ftjax.data.image_format import ImageFormat
-from ftjax.data.interactions import Catalogue, Histories, collect_interactions, histories_split
+from ftjax.data.interactions import (
+    Catalogue,
+    Histories,
+    InteractionPreprocessing,
+    as_histories,
+    collect_interactions,
+    histories_split,
+    histories_to_predict,
+    log_shares_of,
+    read_histories,
+    told_unknown,
+)
 from ftjax.data.labelled import labelled_images, labelled_texts
 from ftjax.data.language.collect import collect_language, labelled_language
 from ftjax.data.language.encoding import Encoder
@@ -51,6 +62,7 @@ __all__ = [
     "Histories",
     "ImageFormat",
     "InMemory",
+    "InteractionPreprocessing",
     "LanguagePreprocessing",
     "Mixing",
     "Normalize",
@@ -74,11 +86,16 @@ __all__ = [
     "draw_by_class",
     "eval_batches",
     "histories_split",
+    "histories_to_predict",
+    "as_histories",
+    "read_histories",
+    "told_unknown",
     "image_split",
     "mixing",
     "labelled_images",
     "labelled_language",
     "labelled_texts",
+    "log_shares_of",
     "open_template",
     "open_tokenizer",
     "paced",

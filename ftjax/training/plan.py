@@ -27,7 +27,9 @@ from ftjax.tasks import Task
 from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.fingerprint import fingerprint
 from ftjax.training.forgetting import Meter
+from ftjax.training.history_meter import HistoryMeter
 from ftjax.training.inspection import Body
+from ftjax.training.recommender import candidates
 from ftjax.training.select import Selection
 from ftjax.training.stage import Feed, Preprocessing, Stage, compile_all, compiler, on_features
 from ftjax.training.state import TrainState
@@ -72,7 +74,7 @@ class Plan:
     """What the recipe looked at: a population fills the open values of every member with it."""
     bound: tuple[adapters.Bound, ...] = ()
     """The weights that are adapters or quantised."""
-    meter: Meter | None = None
+    meter: Meter | HistoryMeter | None = None
     """Follows what the model forgets; None: not asked for."""
     store: FeatureCache = dataclasses.field(default_factory=lambda: FeatureCache(None))
     """Where features of a frozen body are kept."""
@@ -335,14 +337,16 @@ class Plan:
         )
 
 
-def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-    """Logits of a host's batch: the one function behind evaluation, prediction and the artefact's check.
+def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, extra: Tree, batch: Batch) -> Any:
+    """Logits of a host's batch (of recommenders `Candidates`): the one function behind evaluation, prediction and the artefact's check.
 
     Of several views the logits are averaged. Their softmax is that of the averaged log-probabilities, which differ by a constant for each example; unlike those
     the mean is still a logit, to be calibrated and shifted like any other.
     """
     if isinstance(preprocessing, data.LanguagePreprocessing):
         return token_outputs(model, preprocessing, params, extra, batch)
+    if isinstance(preprocessing, data.InteractionPreprocessing):
+        return candidates(model, preprocessing, params, extra, batch)
     outputs = model.apply(params, extra, preprocessing.test_inputs(batch), train=False)[0]
     count = preprocessing.views_of_one
     return outputs if count == 1 else outputs.reshape(-1, count, *outputs.shape[1:]).mean(axis=1)

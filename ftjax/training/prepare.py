@@ -23,7 +23,8 @@ from ftjax.training import inspection, starting
 from ftjax.training import model as model_of_run
 from ftjax.training.dynamics import check_dynamics
 from ftjax.training.feature_cache import FeatureCache
-from ftjax.training.forgetting import prepare_meter
+from ftjax.training.forgetting import Meter, prepare_meter
+from ftjax.training.history_meter import HistoryMeter, prepare_history_meter
 from ftjax.training.plan import Every, Plan
 from ftjax.training.reading import reader
 from ftjax.training.select import Selection, select
@@ -95,7 +96,7 @@ def prepare(
     model = model_of_run.build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
     dataset = _paced(config, dataset, clock)
-    load, params, extra = model_of_run.load(config, selection, model, keeps_head and not starting.brings_head(begins))
+    load, params, extra = model_of_run.load(config, selection, model, keeps_head and not starting.brings_head(begins), dataset.catalogue)
     check_after(config.after, pretrained=load is not None, apart=config.adapter.kind if config.adapter.kind in APART else None)
     params, bound, load = _adapted(config, params, load, begins)
     rule = adapters.partition_spec(bound, model.partition_spec)
@@ -109,7 +110,7 @@ def prepare(
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
     dataset = _referenced(config, dataset, task, model, preprocessing, adapters.without_prompts(state.params), mesh)
-    meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
+    meter = _meter(config, selection, model, preprocessing, dataset, state, mesh)
     plan = Plan(
         resolved=resolved,
         dataset=dataset,
@@ -133,6 +134,15 @@ def prepare(
         bound=bound,
     )
     return plan, state
+
+
+def _meter(
+    config: Config, selection: Selection, model: models.Model, preprocessing: Preprocessing, dataset: Dataset, state: TrainState, mesh: Mesh
+) -> Meter | HistoryMeter | None:
+    """What follows forgetting, of pictures and of histories."""
+    if isinstance(preprocessing, data.InteractionPreprocessing):
+        return prepare_history_meter(config, selection, model, preprocessing, dataset.catalogue, state)
+    return prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
 
 
 def _inspected(
@@ -170,7 +180,8 @@ def _facts(
         examples=len(train),
         groups=model.groups,
         photos=config.data.source in ("image_folder", "tfds", "webdataset", "array_record", "hf_disk"),
-        text=train.lengths is not None,
+        text=train.lengths is not None and train.histories is None,
+        items=train.histories is not None,
         metric=measures.main,
         keeps_head=keeps_head,
         begins_with=None if begins is None else tuple(begins.saved),
@@ -197,7 +208,7 @@ def _paced(config: Config, dataset: Dataset, clock: durations.Clock) -> Dataset:
 
 def _task(config: Config, dataset: Dataset) -> Task:
     """What is predicted; labels that no class stands for are refused here, on the host."""
-    task = make_task(config.task, dataset.classes, split=dataset.splits["train"])
+    task = make_task(config.task, dataset.classes, split=dataset.splits["train"], recommendation=config.recommendation)
     if isinstance(task, Classification):
         for name, split in dataset.splits.items():
             check_labels(split.labels, dataset.classes, f"split {name}")
@@ -277,7 +288,7 @@ def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
     if config.model.head == "keep" and config.task.name == "regression":
         raise ConfigError("model.head='keep': a regression learns its targets in units of their deviation, which a pretrained head does not; leave it open")
-    if config.task.name in LANGUAGE:
+    if config.task.name in (*LANGUAGE, "recommendation"):
         return selection.source is not None
     if selection.source is None or config.model.head != "auto":
         return selection.source is not None and config.model.head == "keep"
