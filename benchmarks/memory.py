@@ -5,6 +5,8 @@ python -m benchmarks.memory
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -27,7 +29,8 @@ def measured(spec: ModelSpec, remat: str) -> tuple[float, float]:
 
     params = jax.eval_shape(model.init, jax.random.key(0))[0]
     program = jax.jit(jax.grad(loss)).lower(params, INPUTS[spec.family]).compile()
-    memory, cost = program.memory_analysis(), program.cost_analysis() or {}
+    memory: Any = program.memory_analysis()
+    cost = program.cost_analysis() or {}
     return memory.temp_size_in_bytes / 1e6, float(cost["flops"]) / 1e9
 
 
