@@ -118,7 +118,7 @@ def test_files_hold_every_cell_and_member(finished, capsys):
     assert len(found["members"]) == 8
     assert [arm["name"] for arm in found["arms"]] == ["label_smoothing=0", "label_smoothing=0.1"]
     assert len(found["groups"]) == 1, "smoothing is a number: one program"
-    rows = list(csv.DictReader((folder / "ablation.csv").open()))
+    rows = list(csv.DictReader((folder / "ablation.csv").read_text().splitlines()))
     assert len(rows) == 4
     assert {"arm", "test", "test low", "test high", "test contrast", "test_over_examples low", "status"} <= rows[0].keys()
     assert float(rows[0]["test"]) == pytest.approx(sum(map(float, rows[0]["values"].split())) / 2)
