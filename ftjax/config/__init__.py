@@ -1,4 +1,4 @@
-"""The whole schema of a run: frozen dataclasses, one per room, about a hundred and thirty knobs.
+"""The whole schema of a run: frozen dataclasses, one per room, about a hundred and eighty knobs.
 
 A field whose default is None is left open: `recipes.py` fills it from the method, the modality and the data, and says why.
 Reading, overriding and writing configurations is `configuration.py`; this package only says what there is.

@@ -1,7 +1,8 @@
 """Events of each user in the order of time, and what is done where the log does not say which of two came first.
 
 Events of one user at one moment come in an order drawn by a hash of their user, their item and the seed. The order of rows would do as well if it were known
-to be that of time; but logs are sorted by item as often (MovieLens' are), and then the last event of a tie, which is what is tested, would be told by its id.
+to be that of time; but logs are sorted by item as often (MovieLens' are), and then the last event of a tie, which is what is tested, would be told by its id
+(ties are many in public logs: Woolridge et al. 2021).
 """
 
 from __future__ import annotations

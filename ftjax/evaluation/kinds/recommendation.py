@@ -71,11 +71,8 @@ class RecommendationMeasures(Measures):
         """The records of all users, with what the split knows of their items."""
         if not parts:
             raise DataError("no records to concatenate: the split gave no batch")
-        tables = []
-        for part in parts:
-            real = {name: values[part["weight"] > 0] for name, values in part.items()}
-            tables.append(RecommendationRecords(**real, **of_histories(real, split)))
-        return RecommendationRecords.concatenate(tables).by_id()
+        real = {name: np.concatenate([part[name][part["weight"] > 0] for part in parts]) for name in parts[0]}
+        return RecommendationRecords(**real, **of_histories(real, split)).by_id()
 
     def rows(self, records: RecommendationRecords, split: Split, *, probabilities: bool = False) -> list[dict[str, Any]]:
         """`{"id", "items": [{"item", "score"}, ...]}`, the best first."""
