@@ -48,7 +48,7 @@ def config(path, **changed):
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(tmp_path_factory, one_device):
     folder = tmp_path_factory.mktemp("recommended")
     run = ftjax.finetune(config(log(folder / "first.txt", 20, 0)), folder / "run")
     return folder, run
