@@ -25,7 +25,7 @@ _POSITIVE = [
     "evaluation.batch_size",
     "evaluation.top_k",
     "evaluation.bootstrap",
-    *("adapter.rank", "adapter.alpha", "adapter.block"),
+    *("adapter.rank", "adapter.alpha", "adapter.block", "adapter.units", "adapter.units_scale", "adapter.tokens"),
     "mesh.fsdp",
     "mesh.tensor",
 ]

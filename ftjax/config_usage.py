@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ftjax.config import ADAPTERS, IMAGE_SOURCES, TEXT_SOURCES, Config
+from ftjax.config import ADAPTERS, APART, IMAGE_SOURCES, TEXT_SOURCES, Config
 from ftjax.configuration import keys
 from ftjax.errors import ConfigError
 
@@ -34,7 +34,8 @@ _CUT = ("classification", "multi_label", "regression", "sentence_embedding")
 
 _LANGUAGE = ("language_modeling", "preference")
 
-_LOW_RANK = ("rank", "alpha", "scaling", "dropout", "rank_pattern", "alpha_pattern")
+_LOW_RANK = ("rank", "alpha", "scaling", "rank_pattern", "alpha_pattern")
+_BOTTLENECKS, _PROMPTS = APART[:2], APART[2:]
 
 _LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
@@ -70,7 +71,14 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("text.stride", "task.name", lambda config: config.task.name, ("question_answering",)),
     ("model.pool", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("model.image_size", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS) for key in ("kind", "targets", "base")),
+    *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS) for key in ("kind", "base")),
+    ("adapter.pretrained", "method", lambda config: config.method, ("lora", "dora", "ia3")),
+    *((f"adapter.{key}", "adapter.pretrained", lambda config: _given(config.adapter.pretrained), ("off",)) for key in ("targets", *_LOW_RANK, "base")),
+    ("adapter.targets", "method", lambda config: config.method, tuple(kind for kind in ADAPTERS if kind not in _PROMPTS)),
+    ("adapter.dropout", "method", lambda config: config.method, (*ADAPTERS[:3], *_BOTTLENECKS)),
+    ("adapter.units", "method", lambda config: config.method, _BOTTLENECKS),
+    ("adapter.units_scale", "method", lambda config: config.method, _BOTTLENECKS[:1]),
+    ("adapter.tokens", "method", lambda config: config.method, _PROMPTS),
     *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS[:3]) for key in _LOW_RANK),
     ("adapter.block", "method", lambda config: config.method, ("oft",)),
     ("task.imbalance", "task.name", lambda config: config.task.name, ("classification", "multi_label", "token_classification")),

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ftjax import data, distribution, evaluation, files, models, reporting, tasks, trees, weights
+from ftjax import adapters, data, distribution, evaluation, files, models, reporting, tasks, trees, weights
 from ftjax.commands import verify, written
 from ftjax.config import MeshConfig, TextConfig
 from ftjax.data import LanguagePreprocessing, Preprocessing, TextPreprocessing
@@ -50,6 +50,8 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path, adapted: T
     described: dict[str, Any] = {"spec": plan.model.spec.to_json(), "classes": list(plan.dataset.classes)}
     described |= {"input": plan.selection.input.to_json()} if plan.selection.input else {}
     metadata = {"format": "ftjax", "task": plan.config.task.name} | {key: json.dumps(value) for key, value in described.items()}
+    apart = sorted({row.kind for row in adapters.kept_apart(plan.bound)})
+    metadata |= {"apart": ", ".join(apart)} if apart else {}
     weights.save_safetensors(unchecked / "weights.safetensors", flat, metadata)
     files.write_json(unchecked / "model.json", _description(plan) | described)
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
@@ -77,7 +79,7 @@ def _write_adapter(plan: Plan, adapted: Tree, batch_stats: Tree, path: Path) -> 
     described: dict[str, Any] = {
         "spec": plan.model.spec.to_json(),
         "adapter": dataclasses.asdict(plan.config.adapter),
-        "bound": [dataclasses.asdict(row) | {"fields": dict(row.fields)} for row in plan.bound],
+        "bound": _rows(plan.bound),
         "base": {"source": source.location, "sha256": source.sha256} if source else None,
     }
     weights.save_safetensors(path, flat, {"format": "ftjax-adapter"} | {key: json.dumps(value) for key, value in described.items()})
@@ -94,7 +96,11 @@ def _description(plan: Plan) -> dict[str, Any]:
         "precision": plan.config.model.precision,
         "batch_size": plan.evaluation_batch,
         "max_pixels": plan.config.data.max_pixels,
-    }
+    } | ({"kept_apart": _rows(kept)} if (kept := adapters.kept_apart(plan.bound)) else {})
+
+
+def _rows(bound: Sequence[adapters.Bound]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(row) | {"fields": dict(row.fields)} for row in bound]
 
 
 def _answers(evaluator: Evaluator, params: Tree, extra: Tree, plan: Plan) -> list[np.ndarray]:
@@ -227,7 +233,7 @@ def load(workdir: str | os.PathLike[str]) -> Predictor:
     task = tasks.restore_task(description["task"], classes, description["task_settings"])
     measures = evaluation.measures_of(task, int(description["top_k"]))
     model = models.build(ModelSpec.from_json(description["spec"]), precision=description["precision"])
-    params, extra = _variables(model, folder / "weights.safetensors")
+    params, extra = _variables(model, folder / "weights.safetensors", description.get("kept_apart", []))
     batch_size = int(description["batch_size"])
     mesh = distribution.make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
     evaluator = Evaluator(
@@ -246,9 +252,10 @@ def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing 
     return Preprocessing.from_json(described) if "image" in described else TextPreprocessing.from_json(described, folder)
 
 
-def _variables(model: models.Model, file: Path) -> tuple[Tree, dict[str, Any]]:
-    """Parameters and batch statistics of the file, every leaf accounted for."""
+def _variables(model: models.Model, file: Path, kept_apart: Sequence[Mapping[str, Any]]) -> tuple[Tree, dict[str, Any]]:
+    """Parameters and batch statistics of the file, every leaf accounted for; with the bottlenecks and prompts that no weight stands for."""
     params, extra = jax.eval_shape(model.init, jax.random.key(0))
+    params = adapters.laid_out(params, kept_apart)
     expected = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
     source = weights.open_weights(str(file))
     missing, unexpected = sorted(expected.keys() - source.tensors.keys()), sorted(source.tensors.keys() - expected.keys())

@@ -18,7 +18,7 @@ import numpy as np
 from ftjax import models, trees, weights
 from ftjax.commands.artefact import ORIGINAL
 from ftjax.commands.export_peft import export_peft
-from ftjax.commands.exported import described, held_by, in_units
+from ftjax.commands.exported import described, held_by, in_units, refuse_apart
 from ftjax.errors import ConfigError, DataError, WeightsError
 
 TOKENIZER = "tokenizer.json"
@@ -70,6 +70,7 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
       WeightsError: transformers has no such model, or what was read back is not what was written.
     """
     folder, description = described(workdir)
+    refuse_apart(folder, description)
     model = models.build(models.ModelSpec.from_json(description["spec"]))
     tensors = weights.open_weights(str(folder / "weights.safetensors")).tensors
     flat = in_units({path: tensors[path] for path in tensors}, description)

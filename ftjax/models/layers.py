@@ -24,10 +24,11 @@ from ftjax.models.products import attention_bfloat16, masked, matmul_bfloat16
 Precision = Literal["float32", "bfloat16"]
 Padding = str | Sequence[tuple[int, int]]
 Weight = Any
-"""An array, or a pytree with `matmul`, `conv` or `lookup`, called with `(x, product)`, where `product(x, array)` is the plain operation of this layer."""
+"""An array, or a pytree with `matmul`, `conv` or `lookup`, called with `(x, product)`, where `product(x, array)` is the plain operation of this layer; or
+with `branch`, called with `(x, entered, product)`, which wants to know what entered the branch of the block that the layer ends."""
 
 
-def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32") -> Float[Array, "... m"]:
+def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32", entered: Array | None = None) -> Float[Array, "... m"]:
     """x w over the last axis of `x`.
 
     In bfloat16 both operands are rounded, in the forward product and in the two of the backward pass (`products.matmul_bfloat16`).
@@ -37,7 +38,10 @@ def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32"
       x: activations.
       w: matrix `[n m]`, or a leaf with `matmul(x, product)`.
       precision: of the operands.
+      entered: where this product ends a branch of a block, what entered the branch.
     """
+    if hasattr(w, "branch"):
+        return w.branch(x, entered, functools.partial(matmul, precision=precision))
     if hasattr(w, "matmul"):
         return w.matmul(x, functools.partial(matmul, precision=precision))
     x, w = _same_type(x, w)

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Bool, Float
 
 from ftjax.errors import ConfigError
 from ftjax.models import layers
@@ -36,14 +37,16 @@ class Dense(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        return affine(self, x, self.features, self.compute, self.kernel_init, self.use_bias)
+    def __call__(self, x: Array, entered: Array | None = None) -> Array:
+        return affine(self, x, self.features, self.compute, self.kernel_init, self.use_bias, entered)
 
 
-def affine(module: nn.Module, x: Array, features: int, compute: Compute, kernel_init: Initializer = truncated, use_bias: bool = True) -> Array:
-    """x kernel + bias, with `module`'s own parameters `kernel` and `bias`; called inside its compact method."""
+def affine(
+    module: nn.Module, x: Array, features: int, compute: Compute, kernel_init: Initializer = truncated, use_bias: bool = True, entered: Array | None = None
+) -> Array:
+    """x kernel + bias, with `module`'s own parameters `kernel` and `bias`; called inside its compact method. `entered`: see `layers.matmul`."""
     kernel = module.param("kernel", kernel_init, (x.shape[-1], features))
-    y = layers.matmul(x, kernel, compute.precision)
+    y = layers.matmul(x, kernel, compute.precision, entered)
     return layers.add_bias(y, module.param("bias", zeros, (features,))) if use_bias else y
 
 
@@ -178,6 +181,33 @@ class Encoder(nn.Module):
             return cast(Array, block.apply({"params": item[0]}, x, train, *context, rngs=rngs)), None
 
         return lax.scan(one, x, (stacked, keys))[0]
+
+
+def prompt_of(module: nn.Module, name: str | None = None) -> Float[Array, "n width"] | None:
+    """Learned tokens beside the parameters of `module`, or of its part `name`: inputs that the pretrained model does not have. None: there are none.
+
+    No module declares them; whoever wants some (`adapters/prompts.py`) puts `prompt/tokens` into the tree.
+    """
+    params = module.variables.get("params", {})
+    params = params if name is None else params.get(name, {})
+    return params["prompt"]["tokens"] if "prompt" in params else None
+
+
+def followed_by(x: Float[Array, "batch length width"], prompt: Float[Array, "n width"] | None) -> Array:
+    """x with the tokens of a prompt behind each row; attention does not mind their place, and what is first or counted in x keeps its own."""
+    return x if prompt is None else jnp.concatenate([x, jnp.broadcast_to(prompt.astype(x.dtype)[None], (x.shape[0], *prompt.shape))], axis=1)
+
+
+def seen_too(
+    seen: Bool[Array, "batch 1 #queries source"], mask: Bool[Array, "batch source"], prompt: Float[Array, "n width"] | None
+) -> Bool[Array, "batch 1 #more_queries more_source"]:
+    """What rows that are `followed_by` a prompt see, `seen` without it: the prompt is seen by all, and sees all that is no padding."""
+    if prompt is None:
+        return seen
+    if seen.shape[2] > 1:
+        own = jnp.broadcast_to(mask[:, None, None, :], (mask.shape[0], 1, prompt.shape[0], mask.shape[1]))
+        seen = jnp.concatenate([seen, own], axis=2)
+    return jnp.pad(seen, ((0, 0), (0, 0), (0, 0), (0, prompt.shape[0])), constant_values=True)
 
 
 def remat(block: type[nn.Module], compute: Compute) -> type[nn.Module]:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from ftjax import adapters, coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
 from ftjax.coefficients.after import check_after
-from ftjax.config import Config
+from ftjax.config import APART, Config
 from ftjax.configuration import Resolved
 from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
@@ -91,7 +91,7 @@ def prepare(
     clock = _clock(config, dataset.splits["train"], mesh)
     dataset = _paced(config, dataset, clock)
     load, params, extra = model_of_run.load(config, selection, model, keeps_head)
-    check_after(config.after, pretrained=load is not None)
+    check_after(config.after, pretrained=load is not None, apart=config.adapter.kind if config.adapter.kind in APART else None)
     params, bound = model_of_run.bind(config, params)
     rule = adapters.partition_spec(bound, model.partition_spec)
     table = _table(config, model, params, load, clock, values, bound)
@@ -103,7 +103,7 @@ def prepare(
     followed = len(dataset.splits["train"]) if config.train.cartography else 0
     state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
-    dataset = _referenced(config, dataset, task, model, preprocessing, state.params, mesh)
+    dataset = _referenced(config, dataset, task, model, preprocessing, adapters.without_prompts(state.params), mesh)
     meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
     plan = Plan(
         resolved=resolved,

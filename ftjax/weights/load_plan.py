@@ -14,6 +14,7 @@ import numpy as np
 
 from ftjax.errors import WeightsError
 from ftjax.weights.maps.base import Conversion
+from ftjax.weights.peft import AdapterFile
 from ftjax.weights.source import Source
 
 Action = Literal["loaded", "converted", "resized", "initialised"]
@@ -68,6 +69,21 @@ class LoadPlan:
     rows: tuple[LoadRow, ...]
     ignored: tuple[tuple[str, str], ...]
     transfers: Mapping[str, Transfer] = dataclasses.field(repr=False)
+    adapter: Mapping[str, Any] | None = None
+    """The adapter file that the run begins from on top of it, as JSON; its rows are among `rows`."""
+
+    def with_adapter(self, where: str, adapter: AdapterFile) -> LoadPlan:
+        """The plan as it is told: with a row for every array of an adapter file, in place of what it stands for.
+
+        Args:
+          where: the adapter's folder.
+          adapter: as it was put on the model.
+        """
+        arrays = {**adapter.saved, **adapter.tensors}
+        added = [LoadRow(path, tuple(array.shape), adapter.sources.get(path), None, "loaded", f"of the adapter {where}") for path, array in arrays.items()]
+        rows = (*(row for row in self.rows if row.target not in adapter.saved), *added)
+        told = {"source": where, "kind": adapter.kind, "ignored": [{"source": name, "why": why} for name, why in adapter.left_out]}
+        return dataclasses.replace(self, rows=rows, adapter=told)
 
     def apply(self, initial: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Carry the plan out: every leaf by its path, read one tensor at a time.
@@ -109,7 +125,7 @@ class LoadPlan:
             "rows": rows,
             "ignored": [{"source": name, "why": why} for name, why in self.ignored],
             "summary": self.counts(),
-        }
+        } | ({"adapter": dict(self.adapter)} if self.adapter else {})
 
     def summary(self) -> str:
         """One paragraph: the file, the counts, and the reason of everything that is not simply loaded."""
@@ -118,7 +134,8 @@ class LoadPlan:
         reasons = [row for row in self.rows if row.action in ("resized", "initialised")]
         told = "".join(f" {row.target} is {row.action}: {row.why}." for row in reasons[:4])
         more = f" {len(reasons) - 4} more are resized or initialised." if len(reasons) > 4 else ""
-        return f"{self.source.location} ({self.source.format}, {self.name_map} names, sha256 {self.source.sha256[:12]}): {numbers}.{told}{more}"
+        begun = f" It begins from the {self.adapter['kind']} of {self.adapter['source']}." if self.adapter else ""
+        return f"{self.source.location} ({self.source.format}, {self.name_map} names, sha256 {self.source.sha256[:12]}): {numbers}.{told}{more}{begun}"
 
     def lines(self) -> tuple[str, ...]:
         """A table for the terminal, one line for each leaf and each ignored tensor."""
