@@ -27,18 +27,19 @@ def found_at(workdir: Path, data_set: str, name: str) -> Path:
     return workdir / "found" / f"{data_set}_{name.replace(' ', '_')}.json"
 
 
-def run(data_set: str, wanted: list[str], seeds: range, workdir: Path) -> None:
-    """Every cell of a set that is not there yet."""
-    dataset: Any = None
-    for arm in arms.arms(data_set):
-        target = found_at(workdir, data_set, arm.name)
-        if target.exists() or (wanted and arm.name not in wanted):
-            continue
-        print(f"{data_set}, {arm.name}", flush=True)
-        made = cell.Cell(data_set, arm, workdir / "data", dataset)
-        dataset = made.plan.dataset
-        target.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(target, cell.measure(made, seeds, lambda line: print(line, flush=True)))
+def run(sets: list[str], wanted: list[str], seeds: range, workdir: Path) -> None:
+    """Every cell that is not there yet, all sets of a method before the next method: sets of one shape share a compiled step."""
+    datasets: dict[str, Any] = {}
+    for arm in arms.arms():
+        for data_set in sets:
+            target = found_at(workdir, data_set, arm.name)
+            if target.exists() or (wanted and arm.name not in wanted):
+                continue
+            print(f"{data_set}, {arm.name}", flush=True)
+            made = cell.Cell(data_set, arm, workdir / "data", datasets.get(data_set))
+            datasets[data_set] = made.plan.dataset
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(target, cell.measure(made, seeds, lambda line: print(line, flush=True)))
 
 
 def main() -> None:
@@ -48,8 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "adapters")
     flags = parser.parse_args()
-    for data_set in flags.only:
-        run(data_set, flags.arms, range(flags.seeds), flags.workdir)
+    run(flags.only, flags.arms, range(flags.seeds), flags.workdir)
 
 
 if __name__ == "__main__":
