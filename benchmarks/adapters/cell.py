@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,3 @@ def measure(cell: Cell, seeds: Sequence[int], say: Callable[[str], None]) -> dic
         "compile_seconds": cell.compile_seconds,
         "steps": STEPS,
     }
-
-
-def summary(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The cell without its single answers: what the results keep."""
-    return {**found, "tested": [{name: value for name, value in one.items() if name != "correct"} for one in found["tested"]]}

@@ -5,6 +5,7 @@ Processor seconds are measured beside the clock: where other work shares the cor
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +17,12 @@ import jax
 from benchmarks.adapters.arms import Arm
 from benchmarks.adapters.cell import Cell
 
-WARM = 2
-"""Steps before the first round."""
+WARM, STEPS = 2, 3
+"""Steps before the first round, and in each."""
 
 
 def measure(data_set: str, methods: Sequence[Arm], folder: Path, rounds: int, steps: int, say: Callable[[str], None], **settings: Any) -> dict[str, Any]:
-    """Seconds and processor seconds of a step in every round, `{"seconds": {method: [...]}, "processor": {...}}`."""
+    """Seconds and processor seconds of a step in every round, `{"seconds": {method: [...]}, "processor": {...}}`, and the machine's load meanwhile."""
     cells: dict[str, Cell] = {}
     for arm in methods:
         dataset = next(iter(cells.values())).plan.dataset if cells else None
@@ -39,13 +40,15 @@ def measure(data_set: str, methods: Sequence[Arm], folder: Path, rounds: int, st
 
     for name in cells:
         advance(name, WARM)
+    loads = []
     for number in range(rounds):
+        loads.append(os.getloadavg()[0])
         for name in list(cells)[:: 1 if number % 2 else -1]:
             began, used = time.perf_counter(), time.process_time()
             advance(name, steps)
             seconds[name].append((time.perf_counter() - began) / steps)
             processor[name].append((time.process_time() - used) / steps)
-    return {"set": data_set, "rounds": rounds, "steps": steps, "seconds": seconds, "processor": processor}
+    return {"set": data_set, "rounds": rounds, "steps": steps, "load": loads, "seconds": seconds, "processor": processor}
 
 
 def ratio(values: dict[str, list[float]], one: str, other: str) -> tuple[float, float, float]:
