@@ -21,6 +21,7 @@ from ftjax import configuration as configurations
 from ftjax import data
 from ftjax.data import Dataset
 from ftjax.training.prepare import prepare
+from ftjax.training.stage import Feed, compiler
 from ftjax.training.state import TrainState
 
 
@@ -36,15 +37,20 @@ class Tested:
 
 
 class Cell:
-    """A method on a set, compiled."""
+    """A method on a set, compiled for the batches of that set, or with `compiled=False` for none yet."""
 
-    def __init__(self, data_set: str, arm: Arm, folder: Path, dataset: Dataset | None, **settings: Any) -> None:
+    def __init__(self, data_set: str, arm: Arm, folder: Path, dataset: Dataset | None, *, compiled: bool = True, **settings: Any) -> None:
         self._configured = lambda seed: configurations.resolve(None, {}, configuration(data_set, arm, seed, folder, **settings))
         self.plan, self._start = prepare(self._configured(0), dataset=dataset)
         began = time.perf_counter()
-        self.feed = self.plan.feed(self.plan.stages[0], self._start)
+        self.feed = self.plan.feed(self.plan.stages[0], self._start) if compiled else self._feed()
         self.compile_seconds = time.perf_counter() - began
         self.rate = float(self.plan.hyper["learning_rate"])
+
+    def _feed(self) -> Feed:
+        """What compiles a step when it meets a batch of a new shape."""
+        plan, stage = self.plan, self.plan.stages[0]
+        return Feed(plan.dataset.splits["train"], {}, compiler(stage.parts, stage.abstract, plan.hyper, plan.mesh), plan.hyper)
 
     def start(self, seed: int) -> TrainState:
         """The state of a seed before step 0: its own head and adapters."""

@@ -74,7 +74,7 @@ class Ours:
 
     def __init__(self, model: str, method: str, folder: Path) -> None:
         self.name = f"ftjax {method} bfloat16"
-        self.cell = Cell(MODELS[model], arms.named(arms.TWIN if method == "LoRA" else "full"), folder, None, batch=BATCH)
+        self.cell = Cell(MODELS[model], arms.named(arms.TWIN if method == "LoRA" else "full"), folder, None, compiled=False, batch=BATCH)
         self.state = self.cell.start(0)
         self.batch = self.cell.plan.put(host_batch(model, len(self.cell.plan.dataset.classes)))
 
@@ -140,7 +140,7 @@ def contenders(model: str, workdir: Path, only: str | None = None) -> list[Conte
     for method, library in (("full", "transformers"), ("LoRA", "peft")):
         for precision in ("float32", "bfloat16"):
             if wanted(f"{library} {method} {precision}"):
-                cell = cell or Cell(MODELS[model], arms.named(arms.TWIN), workdir / "data", None, batch=BATCH)
+                cell = cell or Cell(MODELS[model], arms.named(arms.TWIN), workdir / "data", None, compiled=False, batch=BATCH)
                 made.append(Theirs(model, method, precision, cell, folder))
     return made
 
