@@ -7,6 +7,7 @@ Weights are values. A weight is an array, or a small pytree that stands for one 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from ftjax.models.depthwise import Pads, depthwise
+from ftjax.models.low_rank import low_rank_bfloat16
 from ftjax.models.pointwise import gelu_by_hand, last_axis, layer_norm_by_hand, normalise
 from ftjax.models.products import attention_bfloat16, masked, matmul_bfloat16
 
@@ -41,13 +43,31 @@ def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32"
       entered: where this product ends a branch of a block, what entered the branch.
     """
     if hasattr(w, "branch"):
-        return w.branch(x, entered, functools.partial(matmul, precision=precision))
+        return w.branch(x, entered, MatrixProduct(precision))
     if hasattr(w, "matmul"):
-        return w.matmul(x, functools.partial(matmul, precision=precision))
+        return w.matmul(x, MatrixProduct(precision))
     x, w = _same_type(x, w)
     if precision == "bfloat16":
         return matmul_bfloat16(x, w)
     return jnp.matmul(x, w, precision=lax.Precision.HIGHEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixProduct:
+    """The plain product of a layer as a leaf is given it, and the sum of two that a low rank needs."""
+
+    precision: Precision
+
+    def __call__(self, x: Float[Array, "... n"], w: Weight) -> Float[Array, "... m"]:
+        """x w."""
+        return matmul(x, w, self.precision)
+
+    def low_rank(self, x: Float[Array, "... n"], w: Weight, a: Float[Array, "n r"], b: Float[Array, "r m"], scale: Float[Array, ""]) -> Float[Array, "... m"]:
+        """x w + scale (x a) b; in bfloat16, unless w is a leaf itself, with fewer products (`low_rank.low_rank_bfloat16`)."""
+        if self.precision == "bfloat16" and not hasattr(w, "matmul"):
+            dtype = jnp.promote_types(jnp.float32, jnp.result_type(x, w, a, b))
+            return low_rank_bfloat16(*(jnp.asarray(array, dtype) for array in (x, w, a, b, scale)))
+        return self(x, w) + self(self(x, a) * scale.astype(x.dtype), b)
 
 
 def conv(
