@@ -6,7 +6,7 @@ Like report.html it is complete in itself, follows light and dark, and escapes w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -46,7 +46,7 @@ def _groups(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     yield from (("near", entry) for entry in listing(near.get("groups"))[:GROUPS])
 
 
-def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
+def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], Sequence[tuple[Any, ...]]]]:
     """(title, columns, rows) for the terminal."""
     if "interactions" in report:
         return recommendation.terminal(report)

@@ -26,7 +26,7 @@ from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.forgetting import Meter, prepare_meter
 from ftjax.training.history_meter import HistoryMeter, prepare_history_meter
 from ftjax.training.plan import Every, Plan
-from ftjax.training.reading import reader
+from ftjax.training.reading import Reader, reader
 from ftjax.training.select import Selection, select
 from ftjax.training.stage import Preprocessing, stages
 from ftjax.training.state import TrainState, create_state
@@ -75,12 +75,9 @@ def prepare(
     check_task(config)
     check_dynamics(config)
     selection = select(config)
-    reading = reader(config, selection)
-    kinds = inspection.asked(config, dataset)
-    dataset, mesh = dataset or reading.collect(config, progress), mesh or distribution.make_mesh(config.mesh)
+    reading, mesh = reader(config, selection), mesh or distribution.make_mesh(config.mesh)
     store = FeatureCache(Path(config.data.cache) if config.data.cache else cache)
-    dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store) if kinds else dataset
-    dataset = _sampled(config, dataset)
+    dataset = _gathered(config, dataset, selection, reading, progress, mesh, store)
     keeps_head = _keeps_head(config, selection, dataset)
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
@@ -106,9 +103,7 @@ def prepare(
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
-    followed = len(dataset.splits["train"]) if config.train.cartography else 0
-    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
-    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
+    state = _state(config, dataset, params, extra, found[0], parts[0], rule, mesh)
     dataset = _referenced(config, dataset, task, model, preprocessing, adapters.without_prompts(state.params), mesh)
     meter = _meter(config, selection, model, preprocessing, dataset, state, mesh)
     plan = Plan(
@@ -143,6 +138,33 @@ def _meter(
     if isinstance(preprocessing, data.InteractionPreprocessing):
         return prepare_history_meter(config, selection, model, preprocessing, dataset.catalogue, state)
     return prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
+
+
+def _gathered(
+    config: Config, dataset: Dataset | None, selection: Selection, reading: Reader, progress: data.Progress | None, mesh: Mesh, store: FeatureCache
+) -> Dataset:
+    """The data set that is given, or collected, inspected by the pretrained body and sampled."""
+    kinds = inspection.asked(config, dataset)
+    dataset = dataset or reading.collect(config, progress)
+    if kinds:
+        dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
+    return _sampled(config, dataset)
+
+
+def _state(
+    config: Config,
+    dataset: Dataset,
+    params: Tree,
+    extra: dict[str, Any],
+    phase: coefficients.Phase,
+    parts: StepParts,
+    rule: distribution.Rule,
+    mesh: Mesh,
+) -> TrainState:
+    """The state before step 0, on the mesh."""
+    followed = len(dataset.splits["train"]) if config.train.cartography else 0
+    state = create_state(params, extra, phase.live, parts.optimizer, parts.averages, followed=followed)
+    return distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
 
 
 def _inspected(
