@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ftjax import data
+from ftjax import adapters, data
 from ftjax.ablation import batches
 from ftjax.ablation.batches import Chunk, Order, Pool
 from ftjax.ablation.grouping import Filled, Group
@@ -18,6 +18,7 @@ from ftjax.ablation.memory import most_members
 from ftjax.ablation.program import Program, Spread, bytes_of, stack_hyper, unseen
 from ftjax.ablation.starts import Stacked, Starts, differing, own_paths, stack
 from ftjax.coefficients import partition
+from ftjax.coefficients.after import distance
 from ftjax.data import Split
 from ftjax.training.stage import Stage, on_features
 from ftjax.training.step import Step, make_step
@@ -73,6 +74,16 @@ class Kit:
         """The steps of a stage for so many members."""
         step, limit = self.source(stage).step, self.plan.config.train.max_bad_steps
         return self._once(stage, f"program {slots}", lambda: Program(step, self.spread, together=self.together, max_bad_steps=limit))
+
+    def distance(self, start: Tree, params: Tree) -> float | None:
+        """|theta - theta0| / |theta0| over what has a pretrained value; None: nothing has."""
+        load = self.plan.load
+        if load is None:
+            return None
+        pretrained = frozenset(row.target for row in load.rows if row.action != "initialised")
+        merged = adapters.merge if self.plan.bound else lambda tree: tree
+        measure = self._once(self.plan.stages[0], "distance", lambda: jax.jit(lambda before, now: distance(merged(before), merged(now), pretrained)))
+        return float(measure(start, params))
 
     def claim(self) -> float:
         """Seconds of compilation that nobody has been told of yet."""

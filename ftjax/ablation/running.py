@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from ftjax import adapters, evaluation, files
+from ftjax import evaluation, files
 from ftjax.ablation.grouping import Filled
 from ftjax.ablation.kit import Kit
 from ftjax.ablation.looking import weights_of
@@ -23,7 +23,6 @@ from ftjax.ablation.population import Population, Progress
 from ftjax.ablation.program import Spread
 from ftjax.ablation.spec import Search
 from ftjax.coefficients import combine
-from ftjax.coefficients.after import distance
 from ftjax.errors import CheckpointError
 from ftjax.training.checkpoint import Checkpoints
 from ftjax.training.plan import Plan
@@ -183,26 +182,13 @@ def result(population: Population, slot: int, one: Filled, progress: Progress, s
         "skipped_steps": progress.skipped,
         "splits": splits,
         "travel": {group: float(values["travel"]) for group, values in travel.items()},
-        "distance": _distance(plan, population.kit.starts.of(one), weights["params"]),
+        "distance": population.kit.distance(population.kit.starts.of(one).params, weights["params"]),
         "examples": plan.steps * plan.batch_size,
         "train_examples": len(plan.dataset.splits["train"]),
         "live_parameters": plan.table.to_json()["parameters"]["live"],
         "seconds": {name: value / real for name, value in dataclasses.asdict(population.seconds).items()},
         "curve": progress.curve,
     }
-
-
-def _distance(plan: Plan, start: Any, params: Any) -> float | None:
-    """|theta - theta0| / |theta0| of the best weights over what has a pretrained value; None: nothing has."""
-    if plan.load is None:
-        return None
-    pretrained = frozenset(row.target for row in plan.load.rows if row.action != "initialised")
-    before = adapters.merge(start.params) if plan.bound else start.params
-    return float(_distances(before, adapters.merge(params) if plan.bound else params, pretrained))
-
-
-def _distances(before: Any, now: Any, pretrained: frozenset[str]) -> Any:
-    return jax.jit(lambda a, b: distance(a, b, pretrained))(before, now)
 
 
 def _plain(value: Any) -> Any:
