@@ -39,7 +39,7 @@ def config(shared: Path, precision: Any) -> Config:
     """SASRec of the published row, without dropout, so that losses can be compared."""
     return Config(
         method="scratch",
-        data=DataConfig(source="interactions", path=str(shared / "rec" / "beauty_bert4rec" / "beauty.txt"), workers=0),
+        data=DataConfig(source="interactions", path=str(shared / "rec" / "beauty_bert4rec" / "beauty.txt"), workers=1),
         text=TextConfig(buckets=2),
         model=ModelConfig(name="sasrec", precision=precision, dropout=0.0),
         task=TaskConfig(name="recommendation"),

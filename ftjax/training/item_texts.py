@@ -45,7 +45,7 @@ def encode(texts: Sequence[str], encoder: str) -> Float32[np.ndarray, "texts wid
     tokenizer = data.open_tokenizer(source.folder, encoder)
     preprocessing = data.TextPreprocessing(tokenizer, min(LONGEST, model.longest or LONGEST), "sentence_embedding")
     shapes = trees.flatten(jax.eval_shape(model.init, jax.random.key(0))[0])
-    plan = weights.plan(source, recognised, {path: (leaf.shape, str(leaf.dtype)) for path, leaf in shapes.items()}, reinitialise=())
+    plan = weights.plan(source, recognised, {path: (leaf.shape, str(leaf.dtype)) for path, leaf in shapes.items()}, reinitialise=(), fresh=("head",))
     params = trees.unflatten({path: jnp.asarray(leaf) for path, leaf in plan.apply({path: np.zeros(0) for path in shapes}).items()})
     return _vectors(model, params, preprocessing, texts)
 

@@ -119,7 +119,7 @@ def test_the_next_month_takes_over_what_it_knows_and_forgetting_is_measured(firs
     assert load["items"]["new"] == [{"id": "10", "from": "random"}, {"id": "11", "from": "random"}]
     forgetting = run.result["forgetting"]
     assert forgetting["examples"] == 10
-    assert forgetting["before"]["source_accuracy"] > 0.9
+    assert forgetting["before"]["source_accuracy"] >= 0.8
     assert forgetting["before"]["source_divergence"] == 0
     assert forgetting["after"]["source_divergence"] > 0
     assert "pretrained" in run.result["baselines"]
