@@ -1,6 +1,7 @@
 """Step time and memory of LoRA against full fine-tuning, in ftjax and in peft: one process, every contender in turn in every round.
 
     python -m benchmarks.adapters.speed [--models minilm vit] [--rounds 7] [--steps 4]
+    NPROC=1 OMP_NUM_THREADS=1 python -m benchmarks.adapters.speed          # one thread each, for a machine that others use
 
 Wants an environment with ftjax, torch, transformers and peft. A step is forward, backward, clipping and AdamW on the same batch, whose numbers are random:
 32 texts of 64 tokens for MiniLM, 32 pictures of 64 pixels for ViT-Ti/16. peft starts from the adapters that ftjax drew. Memory is measured in a process for
@@ -196,7 +197,7 @@ def versions() -> dict[str, str]:
 
     names = ("jax", "flax", "optax", "torch", "transformers", "peft", "numpy")
     found = {"ftjax": ftjax.__version__, "python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
-    return found | {"cores": str(os.cpu_count())}
+    return found | {"cores": str(os.cpu_count()), "threads of each library": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))}
 
 
 def best(found: dict[str, Any], start: str) -> str:

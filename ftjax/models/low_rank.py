@@ -1,8 +1,8 @@
 """x w + scale (x a) b with bfloat16 operands: what a low-rank adapter computes, with one large product instead of two in each direction.
 
 Written as two products, each answer is an array of the layer's size that is written, read and added; the gradient of x is two such arrays once more.
-[x h] [w; b] is the same sum in one product of n + r terms, and on the CPU the step of a LoRA is shorter for it. Where w may be cut over devices, or is
-shared by a `vmap` over adapters, there would be copies of it, so there the products stay two.
+[x h] [w; b] is the same sum in one product of n + r terms, which moves less memory unless x is much wider than the answer. It is done on the CPU. Where w
+may be cut over devices, or is shared by a `vmap` over adapters, there would be copies of it, so there the products stay two.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def joined(axis: int) -> Sum:
 
     @jax.custom_batching.custom_vmap
     def add(x: Array, w: Array, h: Array, b: Array) -> Array:
-        both, weights = jnp.concatenate([narrow(x), narrow(h)], axis=-1), jnp.concatenate([narrow(w), narrow(b)], axis=axis)
-        return product(both, weights, _rows_by(x, axis))
+        return product(beside(x, h, -1), beside(w, b, axis), _rows_by(x, axis))
 
     @add.def_vmap
     def _(size: int, batched: list[bool], *arrays: Array) -> tuple[Array, bool]:
@@ -88,5 +87,13 @@ def joined(axis: int) -> Sum:
     return differentiable
 
 
-def _sum(axis: int, *arrays: Array) -> Array:
-    return lax.platform_dependent(*arrays, cpu=joined(axis), default=apart(axis))
+def beside(one: Array, other: Array, axis: int) -> Array:
+    """Both as bfloat16 operands, side by side along `axis`. As whole numbers, for XLA:CPU copies bfloat16 by way of float32: two arrays more."""
+    bits = [lax.bitcast_convert_type(narrow(array), jnp.uint16) for array in (one, other)]
+    return lax.bitcast_convert_type(jnp.concatenate(bits, axis=axis), jnp.bfloat16)
+
+
+def _sum(axis: int, x: Array, w: Array, h: Array, b: Array) -> Array:
+    """The way that moves less memory: x and h side by side are a copy of x in bfloat16, and spare an answer in float32 that is written and read."""
+    outputs, terms = w.shape[1 - axis], w.shape[axis]
+    return lax.platform_dependent(x, w, h, b, cpu=joined(axis) if terms <= 2 * outputs else apart(axis), default=apart(axis))
