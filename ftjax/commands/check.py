@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ftjax import config_usage, configuration, reporting
+from ftjax import config_usage, configuration, data, reporting
 from ftjax.commands import fitting, show
 from ftjax.errors import ConfigError
 from ftjax.reporting import wording
@@ -113,7 +113,7 @@ def _bytes(widest: Widest) -> int:
 
 
 def _stage_cost(plan: Plan, stage: Stage, state: TrainState, limit: fitting.Limit) -> tuple[TrainState, dict[str, str], float, Widest]:
-    """The state a few steps later, what the stage's step costs, its seconds (infinite: it does not fit), and the program itself."""
+    """The state a few steps later, what the stage's step costs, the seconds of an average one (infinite: it does not fit), and the largest program."""
     began = time.perf_counter()
     feed = plan.feed(stage, state)
     built = time.perf_counter() - began
@@ -129,7 +129,13 @@ def _stage_cost(plan: Plan, stage: Stage, state: TrainState, limit: fitting.Limi
         return state, rows | {"step": "not measured: it does not fit"}, math.inf, widest
     state, seconds = _timed(feed, state, plan.put(widest.batch))
     rows |= {"step": f"{seconds * 1e3:.3g} ms, {plan.batch_size / seconds:.0f} examples/s, {flops / seconds / 1e9:.0f} GFLOP/s"}
-    return state, rows, seconds, widest
+    return state, rows, seconds * _average(plan, feed) / max(flops, 1.0), widest
+
+
+def _average(plan: Plan, feed: Feed) -> float:
+    """FLOPs of a step, averaged over an epoch: batches of short texts cost less than those of long ones."""
+    shares = data.shares_of_every_shape(feed.split, plan.batch_size, plan.config.train.batch_tokens)
+    return sum(share * _flops(feed.programs[shapes_of(batch)]) for share, batch in zip(shares, plan.batches_of_every_shape(feed), strict=True))
 
 
 def _uncounted(plan: Plan) -> str:

@@ -93,6 +93,15 @@ def batches_of_every_shape(split: Split, step: int, batch_size: int, seed: int, 
     return [_padded(_lengthened(_batch(split, np.argsort(split.lengths, kind="stable")[:1]), length), size) for length, size in sizes.items()]
 
 
+def shares_of_every_shape(split: Split, batch_size: int, tokens: int | None = None) -> list[float]:
+    """Share of an epoch's batches that has each of the shapes of `batches_of_every_shape`, in its order."""
+    if split.lengths is None:
+        return [1.0]
+    counts = np.array(bucketed.batches_per_bucket(split.lengths, split.buckets, batch_size, tokens))
+    filled = np.unique(np.searchsorted(np.asarray(split.buckets), split.lengths))
+    return (counts[filled] / counts.sum()).tolist()
+
+
 def train_batches(split: Split, batch_size: int, seed: int, start: int, stop: int, workers: int, tokens: int | None = None) -> Iterator[Batch]:
     """Batches `start` to `stop - 1`, prepared ahead by `workers` threads (0: when asked for); item k equals `batch_at(split, start + k, ...)`.
 
