@@ -32,12 +32,16 @@ class Facts:
     """Whether the images are photos (folders, tfds) rather than arrays such as digits."""
     text: bool
     """Whether the examples are texts."""
+    items: bool
+    """Whether they are histories of items."""
     metric: str
     """The task's main metric."""
     keeps_head: bool
     """Whether the pretrained head stays."""
     batch_devices: int
     """Devices that share a batch."""
+    begins_with: tuple[str, ...] | None = None
+    """Parameters that the adapter file of the run brings whole (a head, biases); None: it begins from no such file."""
     steps_of_epoch: Callable[[int, int | None], Fraction] | None = None
     """`steps_of_epoch(batch_size, batch_tokens)` where it is not examples / batch size."""
 
@@ -76,6 +80,10 @@ _LEARNING_RATE = {
     "ia3": (6e-3, "3e-3 in T-Few, for text; 5e-3 was far better than 1e-3 in peft's own comparison"),
     "ssf": (5e-3, "few numbers move, and each must move further; SSF's own runs take 1e-3 to 1e-2, as we remember it; not measured here"),
     "oft": (1e-3, "as lora; not measured here"),
+    "adaptformer": (1e-3, "as lora, with AdamW; AdaptFormer's own runs take SGD at 0.05 to 0.1; not measured here"),
+    "houlsby": (1e-3, "3e-5 to 3e-3 in Houlsby et al. 2019; not measured here"),
+    "prompt": (3e-2, "prompts want large steps: 0.3 with Adafactor in Lester et al. 2021, 3e-2 in peft's examples; not measured here"),
+    "vpt": (1e-2, "prompts want large steps: VPT's authors search SGD's up to 50, P-tuning v2 takes 5e-3 to 1e-2; not measured here"),
     "probe": (1e-2, "only the head trains: 10 to 100 times the rate of full fine-tuning"),
     "scratch": (1e-3, "AdamW from random weights (timm and DeiT scale)"),
 }
@@ -120,10 +128,11 @@ def _is_open(key: str, value: Any, origins: Mapping[str, tuple[str, str]]) -> bo
 def _batch_size(config: Config, facts: Facts) -> Suggestion:
     if config.train.batch_tokens is not None:
         return None, ""
-    size = min(32 if facts.text else 64, max(8, 2 ** int(math.log2(max(facts.examples // 4, 1)))))
+    most = 128 if facts.items else 32 if facts.text else 64
+    size = min(most, max(8, 2 ** int(math.log2(max(facts.examples // 4, 1)))))
     parts = facts.batch_devices * config.train.microbatches
     shared = "" if size % parts == 0 else f", rounded up to share it among {facts.batch_devices} devices and {config.train.microbatches} micro-batches"
-    return -(-size // parts) * parts, f"{facts.examples} training examples: at least four steps an epoch, at most {32 if facts.text else 64}{shared}"
+    return -(-size // parts) * parts, f"{facts.examples} training examples: at least four steps an epoch, at most {most}{shared}"
 
 
 def _duration(config: Config, facts: Facts) -> Suggestion:
@@ -131,6 +140,8 @@ def _duration(config: Config, facts: Facts) -> Suggestion:
     per_epoch = float(facts.steps_per_epoch(config)) if batch_size != "all" else 1
     wanted = {"probe": 300, "scratch": 500}.get(config.method, 300)
     fewest, most = (3, 20) if facts.text else (5, 100)
+    if facts.items:
+        return "50 epochs", "recommenders from scratch are trained for tens to hundreds of passes; train.patience stops earlier"
     epochs = min(most, max(fewest, math.ceil(wanted / max(per_epoch, 1))))
     source = "peers train texts for 3 to 20" if facts.text else "after big_transfer's rule by data size"
     return f"{epochs} epochs", f"about {wanted} optimiser steps, but {fewest} epochs at least and {most} at most ({source})"
@@ -144,6 +155,8 @@ def _schedule(config: Config, facts: Facts) -> Suggestion:
 
 def _learning_rate(config: Config, facts: Facts) -> Suggestion:
     rate, why = _LEARNING_RATE[config.method]
+    if facts.items and config.method in ("full", "l2_sp", "ball", "spd", "mixout"):
+        rate, why = 1e-3, "Adam's usual rate, which S3-Rec's authors also fine-tune with: tables of items get a gradient seldom"
     if facts.text and config.method not in ("probe", "scratch"):
         rate, why = rate / 2, f"half of the image rate {rate:g} ({why}): 5e-5 is transformers' default for text, 2e-5 usual for BERT-base"
     if config.task.name == "preference":
@@ -153,8 +166,12 @@ def _learning_rate(config: Config, facts: Facts) -> Suggestion:
 
 
 def _weight_decay(config: Config, facts: Facts) -> Suggestion:
+    if facts.items:
+        return 0.0, "off for recommenders: it would shrink the vectors of rare items, which seldom get a gradient"
     if config.method == "probe":
         return 0.0, "a linear probe is not decayed (MAE)"
+    if config.method in ("prompt", "vpt"):
+        return 0.0, "tokens of a prompt have no home at 0"
     if config.method == "pissa":
         return 0.0, "pissa's factors are not 0 where the weight is the pretrained one, so decay would pull away from it"
     if config.method == "l2_sp":
@@ -173,10 +190,7 @@ def _decay_rules(config: Config, facts: Facts) -> Suggestion:
 def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
     """The method's table of coefficients and what it says."""
     frozen = ("stem", *facts.blocks[: len(facts.blocks) // 2])
-    adapted = (
-        functools.partial(tables.adapters, not facts.keeps_head),
-        f"the adapters {'' if facts.keeps_head else 'and the new head '}train, all else is as it was pretrained",
-    )
+    adapted = _adapted(facts)
     made: dict[str, tuple[Callable[[], CoefficientConfig], str]] = {
         "probe": (tables.probe, "only the head trains"),
         "lp_ft": (
@@ -189,12 +203,21 @@ def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
         "norms": (tables.norms_only, "the norms' scales and biases and the head train"),
         "attention": (tables.attention_only, "attention and the head train"),
         "partial": (lambda: tables.partial(*frozen), "the stem and the lower half of the blocks stay as they were pretrained"),
-        **dict.fromkeys(("lora", "dora", "pissa", "ia3", "oft"), adapted),
+        **dict.fromkeys((kind for kind in ADAPTERS if kind != "ssf"), adapted),
         "ssf": (tables.ssf, "gains, biases, norms and the head train, all else is as it was pretrained"),
         "auto_rgn": (tables.auto_rgn, "every parameter's share follows its relative gradient norm (Lee et al. 2023)"),
     }
     make, why = made.get(config.method, (CoefficientConfig, "every parameter trains"))
     return make(), why
+
+
+def _adapted(facts: Facts) -> tuple[Callable[[], CoefficientConfig], str]:
+    """What trains beside adapters: a new head, and what an adapter file that the run goes on from had trained whole."""
+    brought = facts.begins_with or ()
+    head = not facts.keeps_head or any(path.startswith("head/") for path in brought)
+    whole = tuple(path for path in brought if not path.startswith("head/"))
+    what = ["the adapters", *(["the head" if facts.keeps_head else "the new head"] if head else []), *(["what their file brings whole"] if whole else [])]
+    return functools.partial(tables.adapters, head, whole), f"{' and '.join(what)} train, all else is as it was pretrained"
 
 
 def _adapter(config: Config, facts: Facts) -> Suggestion:
@@ -269,6 +292,8 @@ def _steps(config: Config, facts: Facts) -> tuple[int, int]:
 def _dropout(config: Config, facts: Facts) -> Suggestion:
     if config.task.name in ("language_modeling", "preference"):
         return 0.0, "no dropout: decoders are pretrained without"
+    if facts.items:
+        return 0.1, "as in Klenitskiy and Vasilev 2023; small dense data want more (0.2 to 0.5 in SASRec's and S3-Rec's own runs)"
     if facts.text and config.method != "probe":
         return 0.1, "encoders are pretrained and fine-tuned with it (BERT)"
     return 0.0, "no dropout: a probe sees each text as it will be tested" if facts.text else "no dropout: image models are pretrained without"
@@ -279,7 +304,7 @@ def _metric(config: Config, facts: Facts) -> Suggestion:
 
 
 def _crop(config: Config, facts: Facts) -> Suggestion:
-    if facts.text:
+    if facts.text or facts.items:
         return None, ""
     if not facts.photos or config.method == "probe":
         return 1.0, "no crop: arrays and digits fill their frame" if not facts.photos else "no crop: a probe sees each image as it will be tested"
@@ -287,7 +312,7 @@ def _crop(config: Config, facts: Facts) -> Suggestion:
 
 
 def _flip(config: Config, facts: Facts) -> Suggestion:
-    if facts.text:
+    if facts.text or facts.items:
         return None, ""
     return facts.photos and config.method != "probe", "photos are mirrored, digits and text must not be; set it to false where left and right matter"
 

@@ -11,15 +11,30 @@ IMAGE_SOURCES = ("digits", "image_folder", "npz", "tfds", "webdataset", "array_r
 
 TEXT_SOURCES = ("table", "conll", "squad", "plain_text")
 
+INTERACTION_SOURCES = ("interactions",)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where the examples come from and how they are validated, cleaned, split and sampled."""
 
-    source: Literal["digits", "image_folder", "npz", "tfds", "webdataset", "array_record", "hf_disk", "table", "conll", "squad", "plain_text"] = "digits"
+    source: Literal[
+        "digits",
+        "image_folder",
+        "npz",
+        "tfds",
+        "webdataset",
+        "array_record",
+        "hf_disk",
+        "table",
+        "conll",
+        "squad",
+        "plain_text",
+        "interactions",
+    ] = "digits"
     """Pictures (digits; image_folder, also in a zip or tar; npz; tfds; webdataset, tar shards; array_record, what `ftjax data convert` writes; hf_disk, what
     Hugging Face's save_to_disk writes), or text: a table with columns, CoNLL lines `word ... tag`, SQuAD JSON, or plain_text, a file
-    that is one long text."""
+    that is one long text; or interactions, a log of users and items."""
     path: str | None = None
     """Folder or archive of photos, `.npz` file, tensorflow-datasets `data_dir` (None: `TFDS_DATA_DIR`, or `~/tensorflow_datasets`), tar shards, folder of a
     saved data set; for text the file of the training rows, or a folder with `train.*` and perhaps `validation.*` and `test.*`. Tar shards and tables may be

@@ -8,12 +8,13 @@ import tarfile
 from pathlib import Path
 
 from ftjax.config import DataConfig
+from ftjax.data.interactions.lines import looks_like_a_log
 from ftjax.data.sources import archive, hf_disk
 from ftjax.data.sources.image_folder import is_image
 from ftjax.data.sources.paths import existing_path
 from ftjax.data.sources.shards import is_pattern
 from ftjax.data.text.conll import SUFFIXES as OF_CONLL
-from ftjax.data.text.packed import plain_name
+from ftjax.data.text.packed import plain_name, unpacked_pieces
 from ftjax.data.text.sources import SOURCES, find_files
 from ftjax.errors import DataError
 
@@ -82,8 +83,11 @@ def _file(file: Path) -> tuple[str, str]:
         return "npz", "by its ending"
     if name.endswith(archive.SUFFIXES):
         return _archive(file)
-    with file.open("rb") as opened:
-        head = opened.read(_LOOK).decode("utf-8", errors="replace")
+    if plain_name(file).suffix.lower() in (".parquet", ".pq", ".arrow", ".feather", ".ipc"):
+        return "table", "a file of rows"
+    head = next(unpacked_pieces(file), b"")[:_LOOK].decode("utf-8", errors="replace")
+    if (why := looks_like_a_log(head.split("\n"))) is not None:
+        return "interactions", why
     if name.endswith((".json", ".jsonl")) and '"context"' in head and '"question' in head:
         return "squad", "it holds questions and contexts"
     lines = [line.split() for line in head.splitlines()[:-1] if line.strip() and not line.startswith(("-DOCSTART-", "#"))]

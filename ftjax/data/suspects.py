@@ -1,7 +1,7 @@
 """Rows that a body's features make suspicious: labels that are probably wrong, and rows far from all others.
 
 Pure on arrays: `training/inspection.py` computes the features, `suspects_policy.py` says what becomes of the rows. The training rows are judged by each other,
-validation and test by the training rows alone, so that no label of a test changes what is trained on.
+validation and test by the training rows alone, each split by itself, so that no label of a test changes what is trained on or named elsewhere.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ def find_label_errors(parts: Parts, classes: Sequence[str], together: Iterable[S
     name, first = next(iter(parts.items()))
     probe, judged, judgeable = judge_labels(first, len(classes), together, seed)
     rows = _wrong(name, first, judged, classes)
-    others = {split: part for split, part in parts.items() if split != name and len(part.ids)}
-    if others:
-        rows += _of_others(first, probe, others, classes, judgeable)
+    thresholds = label_errors.thresholds_of(first.labels, probe.values, judgeable)
+    for split, part in parts.items():
+        if split != name and len(part.ids):
+            values = label_errors.of_others(first.features, first.labels, part.features, len(classes), probe.penalty)
+            rows += _wrong(split, part, label_errors.judge_by(thresholds, part.labels, values, judgeable), classes)
     majority = float(np.bincount(first.labels).max() / len(first.labels))
     measured = {"accuracy": probe.accuracy, "majority": majority, "log_loss": probe.log_loss, "penalty": probe.penalty}
     return {
@@ -78,23 +80,6 @@ def judge_labels(
     judgeable = np.bincount(first_of_group, minlength=classes) >= label_errors.LEAST
     probe = label_errors.out_of_fold(part.features, part.labels, label_errors.folds_of(part.ids, part.labels, groups, seed), classes)
     return probe, label_errors.judge(part.labels, probe.values, judgeable), judgeable
-
-
-def _of_others(
-    first: Part, probe: label_errors.Probabilities, others: Parts, classes: Sequence[str], judgeable: Bool[np.ndarray, " classes"]
-) -> list[dict[str, Any]]:
-    """Rows of the other splits, by a probe of all rows of the first; the thresholds of confident learning are those of all together."""
-    labels = np.concatenate([first.labels, *(part.labels for part in others.values())])
-    features = np.concatenate([part.features for part in others.values()])
-    values = label_errors.of_others(first.features, first.labels, features, len(classes), probe.penalty)
-    judged = label_errors.judge(labels, np.concatenate([probe.values, values]), judgeable)
-    rows, start = [], len(first.ids)
-    for split, part in others.items():
-        here = slice(start, start + len(part.ids))
-        start = here.stop
-        mine = dataclasses.replace(judged, wrong=judged.wrong[here], score=judged.score[here], suggested=judged.suggested[here])
-        rows += _wrong(split, part, mine, classes)
-    return rows
 
 
 def _wrong(split: str, part: Part, judged: label_errors.Judged, classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -144,7 +144,9 @@ def test_settings_are_read_and_foreign_ones_refused(texts, tmp_path, capsys):
     assert json.loads((tmp_path / "findings.json").read_text())["near_duplicates"] == {"policy": "off"}
     capsys.readouterr()
     assert report(texts, tmp_path / "page.html", "--config.train.batch_size=3") == 2
-    assert capsys.readouterr().err == "ftjax: --config.train.batch_size means nothing to `data report`; it reads data.*, text.* and task.name\n"
+    assert (
+        capsys.readouterr().err == "ftjax: --config.train.batch_size means nothing to `data report`; it reads data.*, text.*, recommendation.* and task.name\n"
+    )
     assert report(texts, tmp_path / "page.html", "--config.data.cache=somewhere") == 2
     said = "--config.data.cache means nothing to `data report`: it keeps nothing of what it decodes or computes; leave it out"
     assert capsys.readouterr().err == f"ftjax: {said}\n"
