@@ -26,6 +26,8 @@ def measured(shared: Path, workdir: Path, model: str, data: str, way: str, steps
     base = photos.configuration(shared, model, data, 0, None, 0)
     config = configuration.replace(base, {**WAYS[way], "train.duration": f"{steps} steps", "evaluation.baselines": ()})
     result = ftjax.finetune(config, workdir=workdir / f"{model}_{data}_{list(WAYS).index(way)}").result
+    if result["status"] != "ok":
+        raise SystemExit(f"{model} on {data}, {way}: {result['status']}")
     told = {key: result[key] for key in ("input_wait_fraction", "examples_per_second", "steps")}
     return {"model": model, "data": data, "way": way, "load": os.getloadavg()[0], **told}
 
