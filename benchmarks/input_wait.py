@@ -26,6 +26,8 @@ def measured(shared: Path, workdir: Path, model: str, data: str, way: str, steps
     base = photos.configuration(shared, model, data, 0, None, 0)
     config = configuration.replace(base, {**WAYS[way], "train.duration": f"{steps} steps", "evaluation.baselines": ()})
     result = ftjax.finetune(config, workdir=workdir / f"{model}_{data}_{list(WAYS).index(way)}").result
+    if result["status"] != "ok":
+        raise SystemExit(f"{model} on {data}, {way}: {result['status']}")
     told = {key: result[key] for key in ("input_wait_fraction", "examples_per_second", "steps")}
     return {"model": model, "data": data, "way": way, "load": os.getloadavg()[0], **told}
 
@@ -43,7 +45,8 @@ def table(rows: list[dict]) -> str:
             "|---|---|---|--:|--:|",
             *(f"| {row['model']} | {row['data']} | {row['way']} | {row['input_wait_fraction']:.2%} | {row['examples_per_second']:.0f} |" for row in rows),
             "",
-            f"Load of the machine ({os.cpu_count()} cores) at the ends of the runs: {min(loads):.1f} to {max(loads):.1f}.",
+            f"Load of the machine ({os.cpu_count()} cores) at the ends of the runs: {min(loads):.1f} to {max(loads):.1f}"
+            + ("; other work ran beside it, steps and batches were slow alike." if max(loads) > 4 else "."),
             "",
         ]
     )

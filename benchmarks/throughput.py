@@ -113,6 +113,26 @@ def readers(files: list[str], root: Path, cache: Path) -> dict:
     }
 
 
+def processor_time(files: list[str], root: Path, repeats: int = 5) -> dict[str, list[float]]:
+    """Milliseconds of processor time a picture, of all threads together: other work beside it hardly changes it, unlike pictures a second."""
+    rows = read_source(DataConfig(source="image_folder", path=str(root)))
+    images = OnDemand(rows, IMAGE, MAX_PIXELS, np.arange(len(rows)), contents=contents_of(rows, workers=WORKERS)[0])
+    demanded = image_split(rows.ids, rows.labels, images)
+    steps, photos = len(rows) // BATCH, Photos(files)
+    ways = {
+        "bare decoder": lambda: sum(bare(path).shape[0] > 0 for path in files),
+        "ftjax, decoding": lambda: sum(len(batch["id"]) for batch in train_batches(demanded, BATCH, 0, 0, steps, WORKERS)),
+        "Pillow, as the DataLoader's workers read": lambda: sum(photos[row][0].shape[0] > 0 for row in range(len(files))),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, read in ways.items():
+            began = time.process_time()
+            count = read()
+            found[name].append(1e3 * (time.process_time() - began) / count)
+    return found
+
+
 def collecting(root: Path, cache: Path) -> dict[str, float]:
     """Pictures a second of the pass before training, which decodes all and fills the cache, and of the same pass once it is full."""
     rows = read_source(DataConfig(source="image_folder", path=str(root)))
@@ -160,6 +180,8 @@ def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float | None]
 def table(result: dict) -> str:
     rates = {name: [one[name] for one in result["rounds"]] for name in result["rounds"][0] if name != "load"}
     loads = [one["load"] for one in result["rounds"]]
+    processor = result["processor_milliseconds"]
+    ours = np.median(processor["ftjax, decoding"])
     lines = [
         "# Throughput of the picture path",
         "",
@@ -171,12 +193,25 @@ def table(result: dict) -> str:
         *(f"| {name} | {np.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f}) |" for name, values in rates.items()),
         *(f"| {name}, once | {value:,.0f} |" for name, value in result["collecting"].items()),
         "",
+        "Processor time a picture says the same of the code alone, whatever else the machine does:",
+        "",
+        "| reader | milliseconds, median (min to max) | rate of ours to its rate |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {np.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {np.median(values) / ours:.2f} |"
+            for name, values in processor.items()
+        ),
+        "",
         "| ratio | median (min to max) | goal |",
         "|---|---|---|",
         *(f"| {name} | {one['median']:.2f} ({one['min']:.2f} to {one['max']:.2f}) | {one['goal'] or ''} |" for name, one in result["ratios"].items()),
         "",
         f"Load of the machine ({os.cpu_count()} cores) during the rounds: {min(loads):.1f} to {max(loads):.1f}"
-        + ("; other work ran beside it, so only ratios mean something." if max(loads) > 4 else "."),
+        + (
+            "; other work ran beside it, and a busy machine gives more to whoever has more threads ready: ratios of pictures a second may flatter."
+            if max(loads) > 4
+            else "."
+        ),
         "Versions: " + ", ".join(f"{name} {value}" for name, value in result["versions"].items()) + ".",
         "",
     ]
@@ -196,8 +231,16 @@ def main() -> None:
     stamp = f"{time.time_ns()}"
     collected = collecting(root, arguments.scratch / f"cache_{stamp}_near")
     rounds = measure(readers(files, root, arguments.scratch / f"cache_{stamp}"), arguments.rounds)
+    processor = processor_time(files, root)
     versions = {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "simplejpeg", "pillow", "grain", "torch")}
-    result = {"pictures": len(files), "rounds": rounds, "collecting": collected, "ratios": summary(rounds), "versions": versions}
+    result = {
+        "pictures": len(files),
+        "rounds": rounds,
+        "collecting": collected,
+        "ratios": summary(rounds),
+        "versions": versions,
+        "processor_milliseconds": processor,
+    }
     arguments.output.mkdir(exist_ok=True)
     (arguments.output / "throughput.json").write_text(json.dumps(result, indent=1) + "\n")
     (arguments.output / "throughput.md").write_text(table(result))

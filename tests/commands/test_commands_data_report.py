@@ -150,6 +150,8 @@ def test_settings_are_read_and_foreign_ones_refused(texts, tmp_path, capsys):
     assert report(texts, tmp_path / "page.html", "--config.data.cache=somewhere") == 2
     said = "--config.data.cache means nothing to `data report`: it keeps nothing of what it decodes or computes; leave it out"
     assert capsys.readouterr().err == f"ftjax: {said}\n"
+    assert report(texts, tmp_path / "page.html", "--config.data.worker_kind=processes") == 2
+    assert "data.worker_kind='processes' is set and nothing reads it: data.source is 'table'" in capsys.readouterr().err
     assert report(texts, tmp_path / "page.txt") == 2
     assert "name a .html file" in capsys.readouterr().err
 
