@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.text.settings import minilm
-from ftjax import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, RecommendationConfig, ReportConfig, TaskConfig, TrainConfig
+from ftjax import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, RecommendationConfig, ReportConfig, TaskConfig, TextConfig, TrainConfig
 
 PUBLISHED = {
     "beauty_ce": {"hr_at_10": 0.0533, "ndcg_at_10": 0.0327},
@@ -32,7 +32,7 @@ class Lengths:
     """Epochs and epochs between two looks at validation, by arm."""
     s3rec: tuple[int, int] = (15, 3)
     movielens: tuple[int, int] = (60, 5)
-    towers: tuple[int, int] = (40, 4)
+    towers: tuple[int, int] = (20, 4)
 
 
 USUAL = Lengths({"ce": (16, 2), "bce": (60, 6), "bert4rec": (60, 6)})
@@ -109,6 +109,7 @@ def tower(shared: Path, arm: str, lengths: Lengths) -> Config:
         data=DataConfig(source="interactions", path=str(folder / "ratings.csv")),
         task=TASK,
         model=ModelConfig(name="two_tower", dropout=0.1),
+        text=TextConfig(buckets=2),
         recommendation=wanted,
         train=_train(128, lengths.towers, None, "10 epochs"),
         optimizer=ADAM,

@@ -43,7 +43,7 @@ def encode(texts: Sequence[str], encoder: str) -> Float32[np.ndarray, "texts wid
     model = models.build(ModelSpec(recognised.family, options, int(options["width"])))
     assert source.folder is not None
     tokenizer = data.open_tokenizer(source.folder, encoder)
-    preprocessing = data.TextPreprocessing(tokenizer, min(LONGEST, model.longest or LONGEST), "sentence_embedding")
+    preprocessing = data.TextPreprocessing(tokenizer, min(LONGEST, model.longest or LONGEST), "classification")
     shapes = trees.flatten(jax.eval_shape(model.init, jax.random.key(0))[0])
     plan = weights.plan(source, recognised, {path: (leaf.shape, str(leaf.dtype)) for path, leaf in shapes.items()}, reinitialise=(), fresh=("head",))
     params = trees.unflatten({path: jnp.asarray(leaf) for path, leaf in plan.apply({path: np.zeros(0) for path in shapes}).items()})
