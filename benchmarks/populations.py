@@ -115,6 +115,7 @@ def page(cases: dict[str, dict]) -> str:
         lines.append(
             f"| {found['what']} | {found['members']} | {found['population']:.0f} | {alone} | {found['extrapolated']:.0f} | {found['ratio']:.1f} | {load} |"
         )
+    lines += ["", *(f"{name}: {found['note']}" for name, found in cases.items() if "note" in found)]
     lines += ["", "Inside the population, seconds: " + "; ".join(_inside(name, found) for name, found in cases.items()) + ".", ""]
     return "\n".join(lines)
 
