@@ -47,7 +47,7 @@ def laid_out(params: Tree, rows: Sequence[Mapping[str, Any]]) -> Tree:
       rows: of `kept_apart`, as JSON.
     """
     flat: dict[str, Any] = trees.flatten(params)
-    kinds = {leaf.__name__: leaf for leaf in BOTTLENECKS}
+    kinds: dict[str, Any] = {leaf.__name__: leaf for leaf in BOTTLENECKS}
     for row in rows:
         path = str(row["path"])
         fields = {name: jax.ShapeDtypeStruct(tuple(shape), jnp.float32) for name, shape in row["fields"].items() if name not in ("q", "s")}

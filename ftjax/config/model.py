@@ -26,8 +26,9 @@ class ModelConfig:
     """None: 0 for pictures; 0.1 for text, as encoders are pretrained and fine-tuned everywhere."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of operands; parameters, accumulation and the loss stay float32."""
-    remat: bool = False
-    """Recompute activations block by block in the backward pass, to save memory."""
+    remat: Literal["none", "blocks", "dots"] | bool = "none"
+    """What the backward pass computes again, to save memory: nothing, the inside of every block, or all of it but matrix products with weights ("dots").
+    True is "blocks", False "none"."""
     scan: bool = False
     """Trace one block and repeat it: quicker to trace where there are many blocks, slower to run on CPUs; for models whose blocks are alike."""
     pool: Literal["pooler", "first", "mean"] | None = None

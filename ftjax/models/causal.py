@@ -29,7 +29,7 @@ class CausalAttention(nn.Module):
     compute: Compute
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, rotation: Rotation, start: Array | None = None, prompt: tuple[Array, Rotation] | None = None) -> Array:
+    def __call__(self, x: Array, mask: Array | None, rotation: Rotation, start: Array | None = None, prompt: tuple[Array, Rotation] | None = None) -> Array:
         options, (batch, length, width) = self.options, x.shape
         size, heads = options["head_size"], {"query": options["heads"], "key": options["kv_heads"], "value": options["kv_heads"]}
         dense = {name: Dense(count * size, self.compute, use_bias=options["qkv_bias"], name=name) for name, count in heads.items()}

@@ -6,7 +6,7 @@ They hold parameters (and batch norm its statistics) and nothing else; every num
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -161,14 +161,14 @@ class Encoder(nn.Module):
     scan: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, train: bool, *context: Any) -> Array:
+    def __call__(self, x: Any, train: bool, *context: Any) -> Any:
         if self.scan and not self.is_initializing():
             return self._repeat(x, train, context)
         for index, block in enumerate(self.blocks):
             x = block(name=f"block_{index}")(x, train, *context)
         return x
 
-    def _repeat(self, x: Array, train: bool, context: tuple[Any, ...]) -> Array:
+    def _repeat(self, x: Any, train: bool, context: tuple[Any, ...]) -> Any:
         params = [self.variables["params"][f"block_{index}"] for index in range(len(self.blocks))]
         if any(jax.tree.structure(other) != jax.tree.structure(params[0]) for other in params):
             raise ConfigError("model.scan: the parameters of the blocks are not all of one kind, so one block cannot stand for the others; allowed: False")
@@ -176,9 +176,9 @@ class Encoder(nn.Module):
         keys = jax.random.split(self.make_rng("dropout"), len(params)) if self.has_rng("dropout") else None
         block = self.blocks[0](parent=None)
 
-        def one(x: Array, item: tuple[Any, Array | None]) -> tuple[Array, None]:
+        def one(x: Any, item: tuple[Any, Array | None]) -> tuple[Any, None]:
             rngs = None if item[1] is None else {"dropout": item[1]}
-            return cast(Array, block.apply({"params": item[0]}, x, train, *context, rngs=rngs)), None
+            return block.apply({"params": item[0]}, x, train, *context, rngs=rngs), None
 
         return lax.scan(one, x, (stacked, keys))[0]
 
@@ -211,8 +211,14 @@ def seen_too(
 
 
 def remat(block: type[nn.Module], compute: Compute) -> type[nn.Module]:
-    """The block class, rematerialised when `compute` says so; `train` stays a Python value."""
-    return nn.remat(block, static_argnums=(2,)) if compute.remat else block
+    """The block class, rematerialised as `compute` says; `train` stays a Python value.
+
+    "blocks" keeps what enters each block, "dots" also the answers of products without a batch axis: those with weights, whose second time would be most of the
+    work, but not attention's scores, which are most of the memory.
+    """
+    if compute.remat == "none":
+        return block
+    return nn.remat(block, static_argnums=(2,), policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable if compute.remat == "dots" else None)
 
 
 class Drop(nn.Module):

@@ -19,7 +19,7 @@ from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
 from ftjax.tasks import LANGUAGE, Classification, Preference, Task, check_labels, check_task, make_task
-from ftjax.training import inspection
+from ftjax.training import inspection, starting
 from ftjax.training import model as model_of_run
 from ftjax.training.dynamics import check_dynamics
 from ftjax.training.feature_cache import FeatureCache
@@ -83,16 +83,22 @@ def prepare(
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
     spec = selection.spec(task.outputs or selection.own_outputs)
-    resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
+    bare = models.build(spec)
+    begins = starting.read_adapter(config, selection, _shapes(bare))
+    has_head = keeps_head or starting.brings_head(begins)
+    resolved = recipes.fill(resolved, _facts(config, bare, dataset, has_head, mesh, measures, begins))
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
     model = model_of_run.build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
     dataset = _paced(config, dataset, clock)
-    load, params, extra = model_of_run.load(config, selection, model, keeps_head)
+    load, params, extra = model_of_run.load(config, selection, model, keeps_head and not starting.brings_head(begins))
     check_after(config.after, pretrained=load is not None, apart=config.adapter.kind if config.adapter.kind in APART else None)
-    params, bound = model_of_run.bind(config, params)
+    if begins is None:
+        params, bound = model_of_run.bind(config, params)
+    else:
+        params, bound, load = starting.put_on(params, load, begins, str(config.adapter.pretrained))
     rule = adapters.partition_spec(bound, model.partition_spec)
     table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
@@ -114,7 +120,7 @@ def prepare(
         measures=measures,
         preprocessing=preprocessing,
         load=load,
-        keeps_head=keeps_head,
+        keeps_head=has_head,
         table=table,
         hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
         mesh=mesh,
@@ -151,7 +157,13 @@ def _referenced(config: Config, dataset: Dataset, task: Task, model: models.Mode
     return with_reference(dataset, task, model, preprocessing, params, functools.partial(distribution.put_batch, mesh=mesh), size)
 
 
-def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh, measures: Measures) -> recipes.Facts:
+def _shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(leaf.shape) for path, leaf in trees.flatten(jax.eval_shape(model.init, jax.random.key(0))[0]).items()}
+
+
+def _facts(
+    config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh, measures: Measures, begins: weights.AdapterFile | None
+) -> recipes.Facts:
     """What the recipe may look at."""
     train = dataset.splits["train"]
     return recipes.Facts(
@@ -161,6 +173,7 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
         text=train.lengths is not None,
         metric=measures.main,
         keeps_head=keeps_head,
+        begins_with=None if begins is None else tuple(begins.saved),
         batch_devices=distribution.batch_devices(mesh),
         steps_of_epoch=functools.partial(data.steps_per_epoch, train),
     )
