@@ -26,6 +26,7 @@ from ftjax.config import DataConfig
 from ftjax.data import ImageFormat, batch_at, train_batches
 from ftjax.data.collect import image_split
 from ftjax.data.picture_cache import inspect_cached
+from ftjax.data.processes import Processes
 from ftjax.data.reading import OnDemand, contents_of, images_of
 from ftjax.data.sources import read_source
 
@@ -84,7 +85,9 @@ def readers(files: list[str], root: Path, cache: Path) -> dict:
     rows = read_source(DataConfig(source="image_folder", path=str(root)))
     order = np.arange(len(rows))
     steps = len(rows) // BATCH
-    demanded = image_split(rows.ids, rows.labels, OnDemand(rows, IMAGE, MAX_PIXELS, order, contents=contents_of(rows, workers=WORKERS)[0]))
+    contents = contents_of(rows, workers=WORKERS)[0]
+    demanded = image_split(rows.ids, rows.labels, OnDemand(rows, IMAGE, MAX_PIXELS, order, contents=contents))
+    elsewhere = image_split(rows.ids, rows.labels, OnDemand(rows, IMAGE, MAX_PIXELS, order, contents=contents, processes=Processes(WORKERS)))
     inspection, _ = inspect_cached(rows, IMAGE, cache, max_pixels=MAX_PIXELS, cache_megabytes=0, workers=WORKERS)
     kept = image_split(rows.ids, rows.labels, images_of(rows, inspection, order, IMAGE, MAX_PIXELS))
     assert all(np.array_equal(first, second) for first, second in zip(batch_at(demanded, 0, BATCH, 0).values(), batch_at(kept, 0, BATCH, 0).values()))
@@ -104,6 +107,7 @@ def readers(files: list[str], root: Path, cache: Path) -> dict:
         "bare decoder, 2 threads": lambda: sum(1 for _ in threads.map(bare, files)),
         "bare decoder, 2 processes": lambda: sum(processes.map(bare_many, parts)),
         "ftjax, decoding": lambda: ours(demanded),
+        "ftjax, decoding in processes": lambda: ours(elsewhere),
         "ftjax, from the cache": lambda: ours(kept),
         "torch DataLoader, Pillow": lambda: sum(len(labels) for _, labels in loader),
     }
@@ -139,11 +143,12 @@ RATIOS = {
     "ours / DataLoader": ("ftjax, decoding", "torch DataLoader, Pillow", 1.5),
     "ours / bare decoder, 2 threads": ("ftjax, decoding", "bare decoder, 2 threads", 0.8),
     "ours / bare decoder, 2 processes": ("ftjax, decoding", "bare decoder, 2 processes", 0.8),
+    "ours in processes / ours": ("ftjax, decoding in processes", "ftjax, decoding", None),
     "second epoch (cache) / first (decoding)": ("ftjax, from the cache", "ftjax, decoding", 5.0),
 }
 
 
-def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
     """Median, smallest and largest ratio over the rounds."""
     found = {}
     for name, (above, below, goal) in RATIOS.items():
@@ -168,7 +173,7 @@ def table(result: dict) -> str:
         "",
         "| ratio | median (min to max) | goal |",
         "|---|---|---|",
-        *(f"| {name} | {one['median']:.2f} ({one['min']:.2f} to {one['max']:.2f}) | {one['goal']:g} |" for name, one in result["ratios"].items()),
+        *(f"| {name} | {one['median']:.2f} ({one['min']:.2f} to {one['max']:.2f}) | {one['goal'] or ''} |" for name, one in result["ratios"].items()),
         "",
         f"Load of the machine ({os.cpu_count()} cores) during the rounds: {min(loads):.1f} to {max(loads):.1f}"
         + ("; other work ran beside it, so only ratios mean something." if max(loads) > 4 else "."),

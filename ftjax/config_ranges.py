@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -25,6 +26,8 @@ _POSITIVE = [
     "evaluation.batch_size",
     "evaluation.top_k",
     "evaluation.bootstrap",
+    *(f"recommendation.{key}" for key in ("negatives", "width", "depth", "heads", "temperature")),
+    *(f"recommendation.{key}" for key in ("user_core", "item_core", "max_users", "max_length", "cold_below", "sampled_negatives", "item_chunk")),
     *("adapter.rank", "adapter.alpha", "adapter.block", "adapter.units", "adapter.units_scale", "adapter.tokens"),
     "mesh.fsdp",
     "mesh.tensor",
@@ -55,10 +58,11 @@ _FRACTION = [
     "optimizer.beta2",
     "optimizer.momentum",
     "task.label_smoothing",
+    "recommendation.mask_probability",
     "evaluation.confidence",
 ]
 _SHARE = ["augment.crop_min_area", "data.fraction", "data.near_image_similarity", "data.near_text_similarity"]
-_UP_TO = {"augment.hue": 0.5, "augment.rand_magnitude": 10.0, "augment.erasing": 1.0}
+_UP_TO = {"augment.hue": 0.5, "augment.rand_magnitude": 10.0, "augment.erasing": 1.0, "recommendation.gbce_t": 1.0, "recommendation.mask_last": 1.0}
 """Keys from 0 up to, and including, this."""
 
 
@@ -85,6 +89,8 @@ def check_range(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: greater than 0, at most 1")
         if key == "mesh.data" and not (value == -1 or value > 0):
             raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: -1 (all that are left) or a number of devices")
+    if key == "recommendation.k" and (not value or min(value) < 1 or any(one >= other for one, other in itertools.pairwise(value))):
+        raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: positive numbers, ascending, such as (1, 5, 10, 20)")
     if key == "model.image_size" and value is not None and min(value) < 1:
         raise ConfigError(f"{where}: {key}={value!r} is out of range; allowed: two positive numbers of pixels")
     return value

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
-from ftjax.config import ADAPTERS, APART, IMAGE_SOURCES, TEXT_SOURCES, Config
+from ftjax.config import ADAPTERS, APART, IMAGE_SOURCES, INTERACTION_SOURCES, TEXT_SOURCES, Config, RecommendationConfig
 from ftjax.configuration import keys
 from ftjax.errors import ConfigError
 
@@ -27,7 +28,13 @@ def check_used(config: Config) -> None:
 
 
 _OF_IMAGES = ("crop_min_area", "horizontal_flip", "brightness", "contrast", "saturation", "hue", "rand_augment", "erasing", "mixup", "cutmix")
-_OF_TABLES = ("text", "text_pair", "label", "format", "delimiter", "header")
+_OF_TABLES = ("text", "text_pair", "label")
+_OF_FILES = ("format", "delimiter", "header")
+_OF_EXAMPLES = (
+    *("split", "group", "torn_groups", "time", "folds", "labels_per_class", "fraction", "max_per_class", "sampling"),
+    *("duplicates", "near_duplicates", "drop"),
+)
+"""Keys of data whose rows are examples by themselves, each with a label; events of a log are not."""
 
 _CUT = ("classification", "multi_label", "regression", "sentence_embedding")
 """Tasks that read a text as a whole; the others answer for single tokens and need the place where a text was cut."""
@@ -39,11 +46,18 @@ _BOTTLENECKS, _PROMPTS = APART[:2], APART[2:]
 
 _LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
+_OF_INTERACTIONS = tuple(field.name for field in dataclasses.fields(RecommendationConfig))
+_DRAWING = ("sampled_softmax", "bce", "gbce", "bpr")
+"""Losses that draw items against the right one."""
+_OF_MOMENTS = ("validation_from", "test_from")
+
 _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] = (
-    ("data.path", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES[1:], *TEXT_SOURCES)),
+    ("data.path", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES[1:], *TEXT_SOURCES, *INTERACTION_SOURCES)),
+    *((f"data.{key}", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES, *TEXT_SOURCES)) for key in _OF_EXAMPLES),
     ("data.validation_path", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("data.test_path", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("data.validation_fraction", "data.folds", lambda config: _given(config.data.folds), ("off",)),
+    *((f"data.{key}", "recommendation.leave_out", lambda config: _left_out(config), ("time",)) for key in ("validation_fraction", "test_fraction")),
     ("data.test_fraction", "data.test_fold", lambda config: _given(config.data.test_fold), ("off",)),
     ("data.group", "data.split", lambda config: config.data.split, ("group", "hash")),
     ("data.torn_groups", "data.group", lambda config: _given(config.data.group), ("on",)),
@@ -59,12 +73,15 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("data.near_image_similarity", "data.near_duplicates", lambda config: _near(config), ("report of pictures", "drop of pictures")),
     ("data.near_text_similarity", "data.near_duplicates", lambda config: _near(config), ("report of texts", "drop of texts")),
     ("data.max_pixels", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("data.worker_kind", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     ("data.cache_megabytes", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     *((f"augment.{key}", "data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES),
     ("augment.rand_magnitude", "augment.rand_augment", lambda config: "on" if config.augment.rand_augment else "off", ("on",)),
     *((f"augment.{key}", "data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("neftune", "token_dropout")),
     ("evaluation.views", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    *((f"text.{key}", "data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("encoding", "max_length", "buckets", "lowercase")),
+    *((f"text.{key}", "data.source", lambda config: config.data.source, TEXT_SOURCES) for key in ("max_length", "lowercase")),
+    *((f"text.{key}", "data.source", lambda config: config.data.source, (*TEXT_SOURCES, *INTERACTION_SOURCES)) for key in ("encoding", "buckets")),
+    *((f"text.{key}", "data.source", lambda config: config.data.source, ("table", *INTERACTION_SOURCES)) for key in _OF_FILES),
     *((f"text.{key}", "data.source", lambda config: config.data.source, ("table",)) for key in _OF_TABLES),
     ("text.label_separator", "task.name", lambda config: config.task.name, ("multi_label",)),
     ("text.truncation", "task.name", lambda config: config.task.name if config.data.source in TEXT_SOURCES else config.data.source, _CUT),
@@ -107,14 +124,26 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("after.ema_decay", "after.candidates", lambda config: _asked(config, "ema"), ("ema",)),
     ("after.swa_from", "after.candidates", lambda config: _asked(config, "swa"), ("swa",)),
     ("after.soup", "after.candidates", lambda config: _asked(config, "uniform_soup", "greedy_soup"), ("uniform_soup", "greedy_soup")),
-    ("forgetting.path", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("forgetting.path", "data.source", lambda config: config.data.source, (*IMAGE_SOURCES, *INTERACTION_SOURCES)),
     ("forgetting.examples", "forgetting.path", lambda config: "off" if config.forgetting.path is None else "on", ("on",)),
     ("text.label", "task.name", lambda config: config.task.name, _LABELLED),
     ("evaluation.top_k", "task.name", lambda config: config.task.name, ("classification",)),
+    *((f"recommendation.{key}", "data.source", lambda config: config.data.source, INTERACTION_SOURCES) for key in _OF_INTERACTIONS),
+    ("recommendation.sampled_by", "recommendation.sampled_negatives", lambda config: _given(config.recommendation.sampled_negatives), ("on",)),
+    *((f"recommendation.{key}", "recommendation.loss", lambda config: config.recommendation.loss, _DRAWING) for key in ("negatives", "negative_sampling")),
+    ("recommendation.gbce_t", "recommendation.loss", lambda config: config.recommendation.loss, ("gbce",)),
+    *((f"recommendation.{key}", "model.name", lambda config: _recommender(config), ("bert4rec", "pretrained")) for key in ("mask_probability", "mask_last")),
+    *((f"recommendation.{key}", "model.name", lambda config: _recommender(config), ("two_tower",)) for key in ("item_ids", "temperature")),
+    *((f"recommendation.{key}", "recommendation.leave_out", lambda config: config.recommendation.leave_out, ("time",)) for key in _OF_MOMENTS),
 )
 """Keys that only some choices read: `(key, the key of the choice, the choice, who reads it)`."""
 
 _DECAYED = ("layer_decay", "discriminative")
+
+
+def _recommender(config: Config) -> str:
+    """The family, where it is said."""
+    return config.model.name or ("pretrained" if config.model.pretrained else "open")
 
 
 def _near(config: Config) -> str:
@@ -126,6 +155,11 @@ def _near(config: Config) -> str:
 def _direction(config: Config) -> str:
     """The direction whose first moment is in question: a schedule-free run has the average in its place, weighed by beta1."""
     return "schedule_free" if config.optimizer.schedule_free else config.optimizer.name
+
+
+def _left_out(config: Config) -> str:
+    """What a log of interactions is split by; other data are split by shares, as by time."""
+    return config.recommendation.leave_out if config.data.source in INTERACTION_SOURCES else "time"
 
 
 def _given(value: object) -> str:

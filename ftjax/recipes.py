@@ -32,6 +32,8 @@ class Facts:
     """Whether the images are photos (folders, tfds) rather than arrays such as digits."""
     text: bool
     """Whether the examples are texts."""
+    items: bool
+    """Whether they are histories of items."""
     metric: str
     """The task's main metric."""
     keeps_head: bool
@@ -126,10 +128,11 @@ def _is_open(key: str, value: Any, origins: Mapping[str, tuple[str, str]]) -> bo
 def _batch_size(config: Config, facts: Facts) -> Suggestion:
     if config.train.batch_tokens is not None:
         return None, ""
-    size = min(32 if facts.text else 64, max(8, 2 ** int(math.log2(max(facts.examples // 4, 1)))))
+    most = 128 if facts.items else 32 if facts.text else 64
+    size = min(most, max(8, 2 ** int(math.log2(max(facts.examples // 4, 1)))))
     parts = facts.batch_devices * config.train.microbatches
     shared = "" if size % parts == 0 else f", rounded up to share it among {facts.batch_devices} devices and {config.train.microbatches} micro-batches"
-    return -(-size // parts) * parts, f"{facts.examples} training examples: at least four steps an epoch, at most {32 if facts.text else 64}{shared}"
+    return -(-size // parts) * parts, f"{facts.examples} training examples: at least four steps an epoch, at most {most}{shared}"
 
 
 def _duration(config: Config, facts: Facts) -> Suggestion:
@@ -137,6 +140,8 @@ def _duration(config: Config, facts: Facts) -> Suggestion:
     per_epoch = float(facts.steps_per_epoch(config)) if batch_size != "all" else 1
     wanted = {"probe": 300, "scratch": 500}.get(config.method, 300)
     fewest, most = (3, 20) if facts.text else (5, 100)
+    if facts.items:
+        return "50 epochs", "recommenders from scratch are trained for tens to hundreds of passes; train.patience stops earlier"
     epochs = min(most, max(fewest, math.ceil(wanted / max(per_epoch, 1))))
     source = "peers train texts for 3 to 20" if facts.text else "after big_transfer's rule by data size"
     return f"{epochs} epochs", f"about {wanted} optimiser steps, but {fewest} epochs at least and {most} at most ({source})"
@@ -150,6 +155,8 @@ def _schedule(config: Config, facts: Facts) -> Suggestion:
 
 def _learning_rate(config: Config, facts: Facts) -> Suggestion:
     rate, why = _LEARNING_RATE[config.method]
+    if facts.items and config.method in ("full", "l2_sp", "ball", "spd", "mixout"):
+        rate, why = 1e-3, "Adam's usual rate, which S3-Rec's authors also fine-tune with: tables of items get a gradient seldom"
     if facts.text and config.method not in ("probe", "scratch"):
         rate, why = rate / 2, f"half of the image rate {rate:g} ({why}): 5e-5 is transformers' default for text, 2e-5 usual for BERT-base"
     if config.task.name == "preference":
@@ -159,6 +166,8 @@ def _learning_rate(config: Config, facts: Facts) -> Suggestion:
 
 
 def _weight_decay(config: Config, facts: Facts) -> Suggestion:
+    if facts.items:
+        return 0.0, "off for recommenders: it would shrink the vectors of rare items, which seldom get a gradient"
     if config.method == "probe":
         return 0.0, "a linear probe is not decayed (MAE)"
     if config.method in ("prompt", "vpt"):
@@ -283,6 +292,8 @@ def _steps(config: Config, facts: Facts) -> tuple[int, int]:
 def _dropout(config: Config, facts: Facts) -> Suggestion:
     if config.task.name in ("language_modeling", "preference"):
         return 0.0, "no dropout: decoders are pretrained without"
+    if facts.items:
+        return 0.1, "as in Klenitskiy and Vasilev 2023; small dense data want more (0.2 to 0.5 in SASRec's and S3-Rec's own runs)"
     if facts.text and config.method != "probe":
         return 0.1, "encoders are pretrained and fine-tuned with it (BERT)"
     return 0.0, "no dropout: a probe sees each text as it will be tested" if facts.text else "no dropout: image models are pretrained without"
@@ -293,7 +304,7 @@ def _metric(config: Config, facts: Facts) -> Suggestion:
 
 
 def _crop(config: Config, facts: Facts) -> Suggestion:
-    if facts.text:
+    if facts.text or facts.items:
         return None, ""
     if not facts.photos or config.method == "probe":
         return 1.0, "no crop: arrays and digits fill their frame" if not facts.photos else "no crop: a probe sees each image as it will be tested"
@@ -301,7 +312,7 @@ def _crop(config: Config, facts: Facts) -> Suggestion:
 
 
 def _flip(config: Config, facts: Facts) -> Suggestion:
-    if facts.text:
+    if facts.text or facts.items:
         return None, ""
     return facts.photos and config.method != "probe", "photos are mirrored, digits and text must not be; set it to false where left and right matter"
 

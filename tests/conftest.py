@@ -38,5 +38,5 @@ def one_device() -> Iterator[None]:
     """Whole runs on the first device alone: what they prove does not depend on the mesh, and a program for eight takes several times as long."""
     make_mesh = distribution.make_mesh
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distribution, "make_mesh", lambda config, devices=None: make_mesh(config, jax.devices()[:1]))
+        patch.setattr(distribution, "make_mesh", lambda config, devices=None: make_mesh(config, devices or jax.devices()[:1]))
         yield

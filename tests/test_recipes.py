@@ -37,7 +37,7 @@ def described(family: str) -> tuple[models.Model, dict[str, tuple[int, ...]]]:
 
 def facts(family: str = "vit_digits", examples: int = 200, **changed: Any) -> recipes.Facts:
     usual = {"photos": False, "keeps_head": False, "batch_devices": 1}
-    return recipes.Facts(examples=examples, text=False, metric="accuracy", groups=described(family)[0].groups, **(usual | changed))
+    return recipes.Facts(examples=examples, text=False, items=False, metric="accuracy", groups=described(family)[0].groups, **(usual | changed))
 
 
 def filled(config: Config, flags: dict[str, str] | None = None, **about: Any) -> Resolved:

@@ -115,7 +115,9 @@ def _put_together(path: str, fields: Mapping[str, Array], flat: Mapping[str, Any
         return DoRA(w, fields["a"], fields["b"], jnp.asarray(scales[path], jnp.float32), fields["magnitude"], column_norm(dense(w)))
     if names == {"gain"}:
         side = sides.get(path, "output")
-        return IA3(w, fields["gain"], flat.get(path.rpartition("/")[0] + "/bias") if side == "output" else None, side)
+        bias = flat.get(path.rpartition("/")[0] + "/bias") if side == "output" else None
+        # A copy: a buffer that stands in two places of a state cannot be donated.
+        return IA3(w, fields["gain"], None if bias is None else jnp.array(bias, copy=True), side)
     if names == {"rotation"}:
         return OFT(w, **fields)
     raise ConfigError(f"{path}: the arrays {', '.join(sorted(names))} make no adapter; allowed: a and b, a, b and magnitude, gain, rotation")

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ftjax import adapters, data, distribution, evaluation, files, models, reporting, tasks, trees, weights
-from ftjax.commands import verify, written
-from ftjax.config import MeshConfig, TextConfig
-from ftjax.data import LanguagePreprocessing, Preprocessing, TextPreprocessing
+from ftjax.commands import recommended, verify, written
+from ftjax.config import MeshConfig, RecommendationConfig, TextConfig
+from ftjax.data import Catalogue, InteractionPreprocessing, LanguagePreprocessing, Preprocessing, TextPreprocessing
 from ftjax.errors import ConfigError, DataError, WeightsError
 from ftjax.evaluation import Evaluator, Measures
 from ftjax.evaluation.sampling import Sampling
@@ -57,6 +57,7 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path, adapted: T
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
     if isinstance(plan.preprocessing, _OF_TEXT):
         plan.preprocessing.tokenizer.save(unchecked / data.TOKENIZER)
+    recommended.write_items(unchecked, plan.dataset.catalogue)
     if plan.model.family.name == "decoder" and plan.selection.folder is not None:
         weights.carry(plan.selection.folder, unchecked / ORIGINAL)
     if adapted is not None and plan.bound:
@@ -112,7 +113,7 @@ def _answers(evaluator: Evaluator, params: Tree, extra: Tree, plan: Plan) -> lis
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
-    """A finished run's model, ready to answer for new pictures or texts."""
+    """A finished run's model, ready to answer for new pictures, texts or histories."""
 
     model: models.Model
     preprocessing: Any
@@ -124,6 +125,8 @@ class Predictor:
     evaluator: Evaluator
     batch_size: int
     max_pixels: int
+    catalogue: Catalogue
+    """The items of a recommender, or no more than the classes' names."""
 
     def __repr__(self) -> str:
         """One line for a notebook: the model, its task and its classes."""
@@ -140,29 +143,62 @@ class Predictor:
         """Whether the model writes texts."""
         return isinstance(self.preprocessing, LanguagePreprocessing)
 
-    def write(self, asked: Sequence[Any], *, max_tokens: int | None = None, temperature: float = 0.0, seed: int = 0) -> list[str]:
-        """What the model answers.
+    @property
+    def recommends(self) -> bool:
+        """Whether the model reads histories and recommends items."""
+        return isinstance(self.preprocessing, InteractionPreprocessing)
+
+    def recommend(self, histories: Any, *, top_k: int = 10, exclude: Sequence[str] | Mapping[str, Sequence[str]] = ()) -> list[dict[str, Any]]:
+        """The best items after each history; users need not have been trained on.
+
+        Args:
+          histories: lists of ids, oldest first, or `{user: list}`, or the path of a log.
+          top_k: length of the lists.
+          exclude: items that nobody is recommended, or `{user: items}`; what is in a history is not recommended anyway.
+
+        Returns:
+          `{"id", "items": [{"item", "score", "text"}, ...]}` for each user; "text" where the run knew what items are called.
+
+        Raises:
+          ConfigError: the model does not recommend, or `top_k` is out of range.
+          DataError: there are no histories, or an excluded item or user is not there.
+        """
+        if not self.recommends:
+            raise ConfigError(f"{self!r} does not recommend; allowed: predict")
+        if isinstance(histories, (str, os.PathLike)):
+            histories = data.read_histories(os.fspath(histories), TextConfig(), RecommendationConfig())
+        return recommended.recommend(self, data.as_histories(histories), top_k=top_k, exclude=exclude)[0]
+
+    def write(
+        self, asked: Sequence[Any], *, max_tokens: int | None = None, temperature: float = 0.0, seed: int = 0, names: Sequence[str] | None = None
+    ) -> list[str]:
+        """What the model answers; after plain text, if that is what it was trained on, how it goes on.
 
         Args:
           asked: prompts: texts, or lists of messages `{"role", "content"}`, or turns.
           max_tokens: of an answer, at most; None: 128, or as many as the model has places for after the longest prompt.
           temperature: 0: always the best token.
           seed: of what is drawn above that.
+          names: of the prompts, for messages; None: "prompt 0", "prompt 1", ...
 
         Raises:
-          ConfigError: the model does not write, or a prompt is too long.
+          ConfigError: the model does not write, or a prompt is too long: the message names it, before anything is written.
+          DataError: a prompt asks nothing, or the template refuses it.
         """
         if not self.writes:
             raise ConfigError(f"{self!r} does not write texts; allowed: predict")
-        encoder = self.preprocessing.encoder
-        prompts = [encoder.prompt(written.turns(prompt)).tolist() for prompt in asked]
+        called = [f"prompt {row}" for row in range(len(asked))] if names is None else names
+        prompts = [self._prompt(prompt, name) for prompt, name in zip(asked, called, strict=True)]
         most = max_tokens if max_tokens is not None else written.most_tokens(self.model, prompts)
+        encoder = self.preprocessing.encoder
         sampling = Sampling(max_tokens=most, temperature=temperature, seed=seed, stop_ids=encoder.stops)
-        return written.answers(self.model, self.params, encoder.tokenizer, prompts, sampling)
+        return written.answers(self.model, self.params, encoder.tokenizer, prompts, sampling, called)
 
-    def logits(self, split: data.Split) -> np.ndarray:
-        """float32 `[n classes]`, one row per example, in order."""
-        return np.asarray(self.records(split).logits)
+    def _prompt(self, prompt: Any, name: str) -> list[int]:
+        try:
+            return self.preprocessing.encoder.prompt(written.asked(prompt, self.preprocessing.form)).tolist()
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
 
     def records(self, split: data.Split, order: np.ndarray | None = None) -> Any:
         """Records with the model's outputs, by the compiled function that evaluated the run.
@@ -184,7 +220,7 @@ class Predictor:
 
         Args:
           examples: pictures: uint8 `[n h w 3]` (or `[n h w]`) arrays of any size, a folder, a file, or a list of files. Texts: a list of texts, or of pairs
-            `(text, second text)`; or the path of a file.
+            `(text, second text)`; or the path of a file. Histories: as `recommend` reads them.
           probabilities: with the probability of every class.
 
         Returns:
@@ -193,6 +229,8 @@ class Predictor:
         Raises:
           DataError: a file cannot be read, or the array is not of images.
         """
+        if self.recommends:
+            return self.recommend(examples)
         found = self._arrays(examples) if isinstance(examples, np.ndarray) else self._texts(examples) if self.reads_text else self.read(examples)
         return self.rows(found, probabilities=probabilities)
 
@@ -242,11 +280,14 @@ def load(workdir: str | os.PathLike[str]) -> Predictor:
         batch_size=batch_size,
         put=lambda batch: distribution.put_batch(batch, mesh),
     )
-    return Predictor(model, preprocessing, task, measures, classes, params, extra, evaluator, batch_size, int(description["max_pixels"]))
+    catalogue = recommended.read_items(folder, classes)
+    return Predictor(model, preprocessing, task, measures, classes, params, extra, evaluator, batch_size, int(description["max_pixels"]), catalogue)
 
 
-def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing | TextPreprocessing | LanguagePreprocessing:
-    """How rows enter the model: pictures, or texts by the tokenizer beside the weights."""
+def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing | TextPreprocessing | LanguagePreprocessing | InteractionPreprocessing:
+    """How rows enter the model: pictures, histories, or texts by the tokenizer beside the weights."""
+    if "histories" in described:
+        return InteractionPreprocessing.from_json(described)
     if "writes" in described:
         return LanguagePreprocessing.from_json(described, folder)
     return Preprocessing.from_json(described) if "image" in described else TextPreprocessing.from_json(described, folder)

@@ -107,6 +107,8 @@ def _baseline(name: str, plan: Plan, before: Before, scratch: Scratch) -> Baseli
     splits = plan.dataset.splits
     if name == "majority":
         return plan.measures.majority(splits["train"], splits["test"])
+    if name == "item_knn":
+        return plan.measures.neighbours(splits["train"], splits["test"])
     if name == "pretrained":
         return None if before.records is None else Baseline(before.records, "the pretrained model as it came, before any training here")
     if name == "probe":

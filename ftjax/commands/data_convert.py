@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ftjax import config_usage, configuration, data, reporting
 from ftjax.commands import show
-from ftjax.config import TEXT_SOURCES, Config
+from ftjax.config import INTERACTION_SOURCES, TEXT_SOURCES, Config
 from ftjax.data.convert import convert
 from ftjax.errors import ConfigError
 from ftjax.training.reading import reader
@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     if config.data.mixture:
         raise ConfigError("data.mixture is set; convert the data sets one by one, and mix what was written")
     text = config.data.source in TEXT_SOURCES
+    if config.data.source in INTERACTION_SOURCES:
+        raise ConfigError(f"data.source={config.data.source!r} is a log that is read in seconds; there is nothing to convert")
     if config.data.source == "squad":
         raise ConfigError("data.source='squad' is one JSON file, read at once; there is nothing to convert")
     _check_convertible(config)

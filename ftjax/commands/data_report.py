@@ -1,4 +1,7 @@
-"""`ftjax data report PATH`: the whole inspection of a data set without a model, as a table on the terminal and a page; also findings.json and drop.txt."""
+"""`ftjax data report PATH`: the whole inspection of a data set without a model, as a table on the terminal and a page; also findings.json and drop.txt.
+
+A log of interactions is cleaned and split as a run would do it, and has no drop.txt: events go by rules (`recommendation.*`).
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ from typing import Any
 from ftjax import configuration, files, reporting
 from ftjax.commands.data_suspects import suspicious
 from ftjax.commands.shown import example
-from ftjax.config import TEXT_SOURCES, Config
+from ftjax.config import INTERACTION_SOURCES, TEXT_SOURCES, Config
 from ftjax.data.findings import Findings, inspect_images
 from ftjax.data.guess import guess_source
+from ftjax.data.interactions.findings import inspect_interactions
 from ftjax.data.text.findings import inspect_texts
 from ftjax.errors import ConfigError
 from ftjax.reporting import data_page, wording
 
-_TASKS = {"conll": "token_classification", "squad": "question_answering"}
-_READ = ("data.", "text.", "task.name")
+_TASKS = {"conll": "token_classification", "squad": "question_answering", "interactions": "recommendation"}
+_READ = ("data.", "text.", "task.name", "recommendation.")
 _OF_MODEL = ("model.", "evaluation.batch_size")
 """Further keys that are read with `--pretrained`."""
 
@@ -45,7 +49,7 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     foreign = next((key for key in flags if not key.startswith(read)), None)
     if foreign is not None:
         also = "" if arguments.pretrained is None else "; with --pretrained also model.* and evaluation.batch_size"
-        raise ConfigError(f"--config.{foreign} means nothing to `data report`; it reads data.*, text.* and task.name{also}")
+        raise ConfigError(f"--config.{foreign} means nothing to `data report`; it reads data.*, text.*, recommendation.* and task.name{also}")
     if "data.cache" in flags:
         raise ConfigError("--config.data.cache means nothing to `data report`: it keeps nothing of what it decodes or computes; leave it out")
     if arguments.output.suffix.lower() not in (".html", ".htm"):
@@ -56,6 +60,8 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         began = time.monotonic()
         findings = _inspect(config, view)
         if arguments.pretrained is not None:
+            if config.data.source in INTERACTION_SOURCES:
+                raise ConfigError("--pretrained looks at the features of pictures and texts; a log of interactions has none: leave it out")
             findings = suspicious(configuration.replace(config, {"model.pretrained": arguments.pretrained}), findings)
         report: dict[str, Any] = {
             "source": config.data.source,
@@ -83,6 +89,8 @@ def _config(path: str, flags: dict[str, str]) -> tuple[Config, str]:
 
 
 def _inspect(config: Config, view: reporting.Progress) -> Findings:
+    if config.data.source in INTERACTION_SOURCES:
+        return inspect_interactions(config.data, config.text, config.recommendation, config.seed)
     if config.data.source in TEXT_SOURCES:
         return inspect_texts(config.data, config.text, config.task)
     said = time.monotonic()
@@ -99,6 +107,10 @@ def _inspect(config: Config, view: reporting.Progress) -> Findings:
 def _write(page: Path, report: dict[str, Any], findings: Findings) -> list[Path]:
     """The page, findings.json and drop.txt."""
     folder = page.parent
+    if "interactions" in report:
+        files.write_json(folder / "findings.json", report)
+        files.write_text(page, data_page.page(report, {}))
+        return [page, folder / "findings.json"]
     seen = {name: example({"id": name}, findings.show(name)) for name in data_page.shown(report)}
     files.write_json(folder / "findings.json", report)
     files.write_text(folder / "drop.txt", drop_list(report))

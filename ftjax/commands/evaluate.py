@@ -71,6 +71,8 @@ def _config(workdir: Path, flags: dict[str, str], predictor: Predictor) -> Confi
 
 def _whole(config: Config, predictor: Predictor) -> data.Split:
     """Every row of other data; what was left out is said."""
+    if predictor.recommends:
+        raise ConfigError("histories are measured by what came next, which a split says; name one of another log with the same items: --split test")
     if isinstance(predictor.preprocessing, data.LanguagePreprocessing):
         split = data.labelled_language(config.data, config.text, config.task, predictor.preprocessing.encoder)
     elif predictor.reads_text:
@@ -112,6 +114,8 @@ def _columns(predictor: Predictor, flags: Mapping[str, str]) -> dict[str, str]:
 
 def _collect(config: Config, predictor: Predictor) -> data.Dataset:
     """The data as the run collects them, cut or fitted as the model wants them."""
+    if predictor.recommends:
+        return data.collect_interactions(config.data, config.text, config.recommendation, config.seed)
     if not predictor.reads_text:
         return data.collect(config.data, predictor.preprocessing.image, config.seed)
     cutting = predictor.preprocessing
@@ -126,6 +130,10 @@ def relabel(predictor: Predictor, dataset: data.Dataset, split: str) -> Any:
     Raises:
       DataError: the data have a class that the model does not know.
     """
+    if predictor.recommends and tuple(dataset.classes) != predictor.classes:
+        odd = next((name for name in dataset.classes if name not in set(predictor.classes)), None)
+        told = f"{odd!r} is none of the model's" if odd is not None else f"it has {len(dataset.classes):,} of the model's {len(predictor.classes):,}"
+        raise DataError(f"the log has other items than the model was trained with ({told}), so their numbers differ; use ftjax predict")
     for name in dataset.classes:
         if name not in predictor.classes:
             raise DataError(f"the data have class {name!r}, which the model does not know; {did_you_mean(name, predictor.classes)}")

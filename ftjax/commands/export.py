@@ -1,7 +1,7 @@
 """`ftjax export`: write a finished run's model in another library's format.
 
 `--format hf` is a directory that transformers loads whole (sentence-transformers too, for embeddings), `--format peft` the adapters alone, for the library
-peft (`export_peft`). Either is read back before it is called written.
+peft (`export_peft`), `--format vectors` the table of a recommender's items (`export_vectors`). Each is read back before it is called written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import numpy as np
 from ftjax import models, trees, weights
 from ftjax.commands.artefact import ORIGINAL
 from ftjax.commands.export_peft import export_peft
+from ftjax.commands.export_vectors import export_vectors
+from ftjax.commands.export_writing import write_manner
 from ftjax.commands.exported import described, held_by, in_units, refuse_apart
+from ftjax.data import LanguagePreprocessing
 from ftjax.errors import ConfigError, DataError, WeightsError
 
 TOKENIZER = "tokenizer.json"
@@ -29,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory of a finished run, or a copy of its model/")
     parser.add_argument(
         "--format",
-        choices=("hf", "peft"),
+        choices=("hf", "peft", "vectors"),
         default="hf",
-        help="hf: config.json, model.safetensors and what prepares the input, as transformers reads them; peft: the adapters of the run without its base",
+        help="hf: config.json, model.safetensors and what prepares the input, as transformers reads them; peft: the adapters of the run without its base; "
+        "vectors: those of a recommender's items, for a search by nearest neighbours",
     )
     parser.add_argument(
         "--base", metavar="NAME", help="peft: the base model as transformers finds it (owner/name, or a directory); default: what the run began from"
@@ -51,6 +55,8 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
         raise ConfigError(f"--output {output} is there already; allowed: an empty or a new directory")
     if arguments.format == "peft":
         warnings = export_peft(arguments.workdir, output, base=arguments.base, generation=arguments.transformers)
+    elif arguments.format == "vectors":
+        warnings = export_vectors(arguments.workdir, output)
     else:
         warnings = export(arguments.workdir, output)
     for warning in warnings:
@@ -79,6 +85,8 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
     origin = folder / ORIGINAL
     carried = origin if origin.is_dir() else None
     weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest, carried=carried)
+    if "writes" in description["preprocessing"]:
+        write_manner(output, LanguagePreprocessing.from_json(description["preprocessing"], folder))
     _read_back(output, flat, model, held)
     return _left_behind(description["preprocessing"])
 

@@ -97,6 +97,8 @@ def _batch(plan: Plan) -> str:
 def _input(plan: Plan) -> str:
     """What one example looks like to the model."""
     size, train = plan.model.spec.image_size, plan.dataset.splits["train"]
+    if train.histories is not None:
+        return f"histories padded to {', '.join(map(str, train.buckets))} items"
     return f"{size[0]} x {size[1]} pixels" if size else f"texts padded to {', '.join(map(str, train.buckets))} tokens"
 
 

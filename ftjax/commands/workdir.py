@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
+import itertools
 import json
 import platform
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ NOT_THE_RUN = (
     "report.tensorboard",
     "report.thumbnails",
     "data.workers",
+    "data.worker_kind",
     "data.cache_megabytes",
     "data.cache",
     "mesh.data",
@@ -169,7 +171,7 @@ class Workdir:
         files.write_json(self.folder / "request.json", configuration.to_mapping(asked))
         files.write_json(self.folder / "config.json", plan.resolved.to_json())
         files.write_json(self.folder / "data.json", with_examples(plan.dataset))
-        rejected = left_out(plan.dataset.report, plan.config.data.bad_files)
+        rejected = itertools.chain(left_out(plan.dataset.report, plan.config.data.bad_files), plan.dataset.removed)
         files.write_text(self.folder / "rejected.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected))
         phases = [stage.phase.to_json(plan.table) for stage in plan.stages]
         files.write_json(self.folder / "coefficients.json", plan.table.to_json() | {"phases": phases})

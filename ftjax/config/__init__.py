@@ -1,4 +1,4 @@
-"""The whole schema of a run: frozen dataclasses, one per room, about a hundred and thirty knobs.
+"""The whole schema of a run: frozen dataclasses, one per room, about a hundred and eighty knobs.
 
 A field whose default is None is left open: `recipes.py` fills it from the method, the modality and the data, and says why.
 Reading, overriding and writing configurations is `configuration.py`; this package only says what there is.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from ftjax.config.data import IMAGE_SOURCES, TEXT_SOURCES, AugmentConfig, DataConfig, TextConfig
+from ftjax.config.data import IMAGE_SOURCES, INTERACTION_SOURCES, TEXT_SOURCES, AugmentConfig, DataConfig, TextConfig
 from ftjax.config.law import AfterConfig, AnchorConfig, CoefficientConfig, OptimizerConfig
 from ftjax.config.model import ADAPTERS, APART, AdapterConfig, AdapterKind, ModelConfig
+from ftjax.config.recommendation import RecommendationConfig
 from ftjax.config.run import EvaluationConfig, ForgettingConfig, MeshConfig, ReportConfig, TaskConfig, TrainConfig
 from ftjax.config.units import Duration, Rules, Value
 
@@ -54,6 +55,7 @@ class Config:
     seed: int = 0
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
+    recommendation: RecommendationConfig = dataclasses.field(default_factory=RecommendationConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)

@@ -21,6 +21,7 @@ class TaskConfig:
         "sentence_embedding",
         "language_modeling",
         "preference",
+        "recommendation",
     ] = "classification"
     label_smoothing: float | None = None
     imbalance: Literal["none", "balanced", "sqrt", "focal", "logit_adjust", "oversample"] = "none"
@@ -88,8 +89,9 @@ class EvaluationConfig:
     bootstrap: int = 1000
     """Resamples of the test set behind each interval."""
     confidence: float = 0.95
-    baselines: tuple[Literal["majority", "pretrained", "probe", "scratch"], ...] = ("majority", "pretrained", "probe")
-    """Measured on the same test examples. "pretrained", the model as it came, only where its head is kept."""
+    baselines: tuple[Literal["majority", "item_knn", "pretrained", "probe", "scratch"], ...] = ("majority", "item_knn", "pretrained", "probe")
+    """Measured on the same test examples; what a task does not have is left out. "pretrained", the model as it came, only where its head is kept;
+    "majority" is for recommendation the most popular items, and "item_knn" items that the same users had."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ class ForgettingConfig:
     """Follow what the pretrained model knew: its answers on other examples, through its own pretrained head."""
 
     path: str | None = None
-    """A folder of photos or an `.npz` file of what the model was pretrained on; None: off."""
+    """A folder of photos or an `.npz` file of what the model was pretrained on; for recommenders a log of the users that it was trained on. None: off."""
     examples: int = 200
     """At most this many are followed, the same ones at every evaluation."""
 

@@ -6,13 +6,17 @@ A split hands out what a model reads by row index; whether it lies in memory or 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
 
 from ftjax.data.moments import Moment
+
+if TYPE_CHECKING:
+    from ftjax.data.interactions.catalogue import Catalogue
+    from ftjax.data.interactions.histories import Histories
 
 Batch = dict[str, np.ndarray]
 """The fields of a split (`image` uint8 `[batch h w 3]`, or `tokens`, `mask` and `segments` `[batch length]`), `label`, `weight` float32 (0 marks padding)
@@ -56,6 +60,7 @@ class Split:
       sampling: how often a row is drawn in training, relative to the others; None: every row once an epoch.
       curriculum: which rows there are at a step of training; None: all of them, always.
       rejected: files that were left out, with the reason.
+      histories: of interactions, what each row knows and what came next; None: rows are something else.
     """
 
     ids: tuple[str, ...]
@@ -67,10 +72,25 @@ class Split:
     sampling: Float[np.ndarray, " rows"] | None = None
     curriculum: Curriculum | None = None
     rejected: tuple[Mapping[str, str], ...] = ()
+    histories: Histories | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.ids)
+
+
+def rows_of_split(split: Split, kept: Int[np.ndarray, " rows"]) -> Split:
+    """Only these rows of a split, in this order."""
+    fields, show = split.fields, split.show
+    return dataclasses.replace(
+        split,
+        ids=tuple(split.ids[row] for row in kept),
+        labels=split.labels[kept],
+        fields=lambda rows: fields(kept[rows]),
+        show=lambda row: show(int(kept[row])),
+        lengths=None if split.lengths is None else split.lengths[kept],
+        sampling=None if split.sampling is None else split.sampling[kept],
+    )
 
 
 def image_split(ids: tuple[str, ...], labels: Int32[np.ndarray, " rows"], images: Images, rejected: tuple[Mapping[str, str], ...] = ()) -> Split:
@@ -87,6 +107,10 @@ class Dataset:
     report: dict[str, Any]
     examples: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """What a person sees (`Split.show`) of rows that findings name, by id; some may be in no split any more."""
+    catalogue: Catalogue | None = None
+    """Of interactions: the items that `classes` names, with their texts and how often each is in training."""
+    removed: Iterable[Mapping[str, Any]] = ()
+    """Further lines of rejected.jsonl: what went by a rule and is too much to be in the report one by one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,11 +8,13 @@ import tarfile
 from pathlib import Path
 
 from ftjax.config import DataConfig
+from ftjax.data.interactions.lines import looks_like_a_log
 from ftjax.data.sources import archive, hf_disk
 from ftjax.data.sources.image_folder import is_image
 from ftjax.data.sources.paths import existing_path
 from ftjax.data.sources.shards import is_pattern
 from ftjax.data.text.conll import SUFFIXES as OF_CONLL
+from ftjax.data.text.packed import plain_name, unpacked_pieces
 from ftjax.data.text.sources import SOURCES, find_files
 from ftjax.errors import DataError
 
@@ -52,9 +54,17 @@ def _folder(folder: Path) -> tuple[str, str]:
         return source, f"{train.name}: {why}"
     found = _first_image(folder)
     if found is None:
-        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
-        raise DataError(f"{folder} is no data set that can be recognised; it holds {held}. Say what it is: --config.data.source=...")
+        held = sorted(entry.name for entry in folder.iterdir())
+        tables = sorted({_ending(name) for name in held if plain_name(Path(name)).suffix.lower() in SOURCES["table"].suffixes})
+        hint = f"If its files are one table, name them: '{folder / ('*' + tables[0])}'. Else say" if tables else "Say"
+        shown = ", ".join(held[:12]) or "nothing"
+        raise DataError(f"{folder} is no data set that can be recognised; it holds {shown}. {hint} what it is: --config.data.source=...")
     return "image_folder", f"it holds photos, such as {found.relative_to(folder)}"
+
+
+def _ending(name: str) -> str:
+    """`.jsonl.gz` of `part.1.jsonl.gz`."""
+    return name[len(str(plain_name(Path(name)).with_suffix(""))) :]
 
 
 def _first_image(folder: Path) -> Path | None:
@@ -73,8 +83,11 @@ def _file(file: Path) -> tuple[str, str]:
         return "npz", "by its ending"
     if name.endswith(archive.SUFFIXES):
         return _archive(file)
-    with file.open("rb") as opened:
-        head = opened.read(_LOOK).decode("utf-8", errors="replace")
+    if plain_name(file).suffix.lower() in (".parquet", ".pq", ".arrow", ".feather", ".ipc"):
+        return "table", "a file of rows"
+    head = next(unpacked_pieces(file), b"")[:_LOOK].decode("utf-8", errors="replace")
+    if (why := looks_like_a_log(head.split("\n"))) is not None:
+        return "interactions", why
     if name.endswith((".json", ".jsonl")) and '"context"' in head and '"question' in head:
         return "squad", "it holds questions and contexts"
     lines = [line.split() for line in head.splitlines()[:-1] if line.strip() and not line.startswith(("-DOCSTART-", "#"))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import grain
@@ -22,7 +22,11 @@ from ftjax.errors import DataError
 _WORD = 2**64 - 1
 PADDING_ID = -1
 _NO_TOKEN = {"token_label": -100, "word": -1}
-_OF_TOKENS = tuple(f"{side}{name}" for side in ("", "pair_") for name in ("tokens", "mask", "segments", "document", "learn")) + tuple(_NO_TOKEN)
+_OF_TOKENS = (
+    *(f"{side}{name}" for side in ("", "pair_") for name in ("tokens", "mask", "segments", "document", "learn")),
+    *_NO_TOKEN,
+    "items",
+)
 """Fields `[batch length]`."""
 
 
@@ -121,7 +125,8 @@ def _batch(split: Split, rows: Int[np.ndarray, " batch"]) -> Batch:
 
 def _lengthened(batch: Batch, length: int) -> Batch:
     """The fields of tokens filled up to `length`: a batch of short rows in a bucket of longer ones has that bucket's shape."""
-    missing = length - batch["tokens"].shape[1] if "tokens" in batch else 0
+    first = next((name for name in ("tokens", "items") if name in batch), None)
+    missing = length - batch[first].shape[1] if first is not None else 0
     if not missing:
         return batch
 
@@ -129,6 +134,12 @@ def _lengthened(batch: Batch, length: int) -> Batch:
         return np.pad(array, ((0, 0), (0, missing)), constant_values=_NO_TOKEN.get(key, 0))
 
     return {key: fill(key, array) if key in _OF_TOKENS else array for key, array in batch.items()}
+
+
+def of_one_length(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of texts filled up to the length of the longest, so that they can be joined; others as they are."""
+    lengths = [batch["tokens"].shape[1] for batch in batches if "tokens" in batch]
+    return [_lengthened(batch, max(lengths)) for batch in batches] if lengths else list(batches)
 
 
 def _padded(batch: Batch, size: int) -> Batch:

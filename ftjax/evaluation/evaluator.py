@@ -16,10 +16,11 @@ from jax.experimental import multihost_utils
 from ftjax.data import Split
 from ftjax.errors import DataError
 from ftjax.evaluation.measures import Measures
+from ftjax.tasks import Candidates
 
 Batch = Mapping[str, Any]
-Predict = Callable[[Any, Any, Batch], jax.Array]
-"""`predict(params, extra, batch) -> outputs [batch ...]`, pure."""
+Predict = Callable[[Any, Any, Batch], Any]
+"""`predict(params, extra, batch) -> outputs [batch ...]` or `Candidates`, of which the users' vectors count as logits; pure."""
 
 IN_FLIGHT = 4
 """Batches that the device works on while older ones travel to the host; bounds device memory."""
@@ -42,7 +43,7 @@ class Evaluator:
 
         def step(params: Any, extra: Any, batch: Batch) -> dict[str, jax.Array]:
             outputs = predict(params, extra, batch)
-            return measures.records(outputs, batch) | {"logits": outputs}
+            return measures.records(outputs, batch) | {"logits": outputs.users if isinstance(outputs, Candidates) else outputs}
 
         self._step = jax.jit(step)
 

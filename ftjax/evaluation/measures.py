@@ -58,7 +58,7 @@ class Measures(abc.ABC):
         return self.metrics[0].name
 
     @abc.abstractmethod
-    def records(self, outputs: Array, batch: Mapping[str, Array]) -> dict[str, Array]:
+    def records(self, outputs: Any, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Each example's numbers, with its `id` and `weight`; pure and jittable."""
 
     @abc.abstractmethod
@@ -120,6 +120,10 @@ class Measures(abc.ABC):
 
     def majority(self, train: Split, test: Split) -> Baseline | None:
         """What answers without looking at the input would reach; None: nothing that makes sense."""
+        return None
+
+    def neighbours(self, train: Split, test: Split) -> Baseline | None:
+        """What the nearest neighbours of the training data would reach, without a model; None: this task has none."""
         return None
 
     def probe(self, features: Mapping[str, np.ndarray], splits: Mapping[str, Split], seed: int = 0) -> Baseline | None:

@@ -13,11 +13,12 @@ from ftjax.evaluation.metrics import Accuracy
 
 NAMES = {
     "majority": "the majority class",
+    "item_knn": "item-kNN",
     "pretrained": "the pretrained model as it came",
     "probe": "the linear probe",
     "scratch": "the same model from scratch",
 }
-RIVALS = ("pretrained", "probe", "scratch")
+RIVALS = ("item_knn", "pretrained", "probe", "scratch")
 """Baselines that are an alternative to fine-tuning; to beat the majority class only shows that something was learnt."""
 
 TITLES = {

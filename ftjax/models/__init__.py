@@ -5,4 +5,4 @@
 
 from ftjax.models.family import Family, Model
 from ftjax.models.spec import InputSpec, ModelSpec
-from ftjax.models.zoo import FAMILIES, build, for_output, named, names
+from ftjax.models.zoo import FAMILIES, RECOMMENDERS, build, for_output, named, names

@@ -44,7 +44,7 @@ class Stem(nn.Module):
         options, width = self.options, self.options["width"]
         x = Embed(options["vocabulary"], width, name="word")(tokens) * options["embedding_scale"]
         if train and self.compute.neftune > 0:
-            x = x + text.noise(self.make_rng("dropout"), x, document > 0, self.compute.neftune)
+            x = x + text.noise(self.make_rng("dropout"), x, document, self.compute.neftune)
         if options["position"] == "learned":
             x = x + Embed(options["positions"], width, name="position")(positions)
         return Drop(self.compute.dropout)(x, train)

@@ -24,7 +24,8 @@ from ftjax.trees import Tree
 Options = Mapping[str, Option]
 Inputs = Any
 """Images, float `[batch height width 3]`, or for text `{"tokens": int [batch length], "mask": bool [batch length], "segments": int [batch length]}`;
-decoders also read `{"tokens", "document"}`, where `document` is 0 for padding and counts the texts packed into a row from 1."""
+decoders also read `{"tokens", "document"}`, where `document` is 0 for padding and counts the texts packed into a row from 1.
+Recommenders read `{"items": int [batch length]}`, the oldest first and then padding, which is 0."""
 PartitionSpec = tuple[str | None, ...]
 
 
@@ -60,12 +61,13 @@ class Family:
       check: raises ConfigError for a spec that cannot be built.
       partition_spec: tensor-parallel axis per dimension of the parameter at a path.
       example: an input of one example, for its types and shapes.
-      reads: images or text.
+      reads: images, text, or items of histories.
       head: the module whose parameters are `head/...`, from features to logits; None: there is no head.
       alike: whether all blocks have the same parameters and are computed alike, so that `scan` can repeat one of them.
       for_output: options of a model with the same body and another output or pool.
       longest: tokens of the longest text that a model can read; None for images.
       head_params: what of a model's parameters the head reads; where it is tied to the embedding these are not `head/...`.
+      items: `items(spec, compute, params, extra)` gives the vectors of a catalogue, which a recommender has instead of a head.
     """
 
     name: str
@@ -77,12 +79,13 @@ class Family:
     partition_spec: Callable[[str, tuple[int, ...]], PartitionSpec] = _replicated
     variants: Options = dataclasses.field(default_factory=dict)
     example: Callable[[ModelSpec], Inputs] = _images
-    reads: Literal["images", "text"] = "images"
+    reads: Literal["images", "text", "items"] = "images"
     head: Callable[[ModelSpec, Compute], nn.Module | None] = _linear_head
     alike: bool = False
     for_output: Callable[[Options, str, str | None], Options] = lambda options, output, pool: options
     longest: Callable[[ModelSpec], int | None] = lambda spec: None
     head_params: Callable[[ModelSpec, Tree], Tree] = lambda spec, params: params["head"]
+    items: Callable[[ModelSpec, Compute, Tree, Tree], Array] | None = None
 
     def resolve(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with every option present (variants only where they differ from their default), checked.
@@ -95,7 +98,7 @@ class Family:
             if option not in known:
                 raise ConfigError(f"{self.name}: unknown option {option!r}; {did_you_mean(option, known)}")
             _check_type(self.name, option, value, known[option])
-        if (spec.image_size is None) != (self.reads == "text"):
+        if (spec.image_size is None) != (self.reads != "images"):
             raise ConfigError(f"{self.name} reads {self.reads}; model.image_size {spec.image_size} must {'be left open' if spec.image_size else 'be given'}")
         if spec.num_classes < 1 or min(spec.image_size or (1,)) < 1:
             raise ConfigError(f"{self.name}: num_classes {spec.num_classes} and image_size {spec.image_size} must be positive")
@@ -194,6 +197,16 @@ class Model:
             return features
         read = self.family.head_params(self.spec, params)
         return cast(Array, self._head.apply({"params": read}, _as_params(features, read)))
+
+    def items(self, params: Tree, extra: Tree) -> Float[Array, "rows width"]:
+        """A recommender's vectors: row i is item i, row 0 padding, and rows after the last item are special; a score is a product with what `body` gives.
+
+        Raises:
+          ConfigError: the model is no recommender.
+        """
+        if self.family.items is None:
+            raise ConfigError(f"{self.family.name} reads {self.family.reads} and has no vectors of items")
+        return self.family.items(self.spec, self.compute, params, extra)
 
     def group_of(self, path: str) -> str:
         """The group that the parameter (or statistic) at `path` belongs to.

@@ -15,7 +15,7 @@ from ftjax.models.spec import Compute
 class Attention(nn.Module):
     """Multi-head self-attention; `mask` (batch, 1, length or 1, source) allows keys, `rotation` turns queries and keys by their position.
 
-    A `prompt` [n width] gives further keys and values, which all see and no mask hides.
+    A `prompt` [n width] gives further keys and values, which all see and no mask hides. With `source` keys and values are made of it, and queries of `x`.
     """
 
     heads: int
@@ -24,15 +24,21 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, mask: Array | None = None, rotation: tuple[Array, Array] | None = None, prompt: Float[Array, "n width"] | None = None
+        self,
+        x: Array,
+        mask: Array | None = None,
+        rotation: tuple[Array, Array] | None = None,
+        prompt: Float[Array, "n width"] | None = None,
+        source: Array | None = None,
     ) -> Array:
         batch, length, width = x.shape
+        source = x if source is None else source
         dense = {name: Dense(width, self.compute, use_bias=self.use_bias, name=name) for name in ("query", "key", "value", "out")}
 
         def project(name: str, x: Array) -> Array:
-            return dense[name](x).reshape(*x.shape[:2], self.heads, -1)
+            return dense[name](x).reshape(*x.shape[:2], self.heads, width // self.heads)
 
-        query, key, value = project("query", x), project("key", x), project("value", x)
+        query, key, value = project("query", x), project("key", source), project("value", source)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
         if prompt is not None:

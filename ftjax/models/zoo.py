@@ -6,15 +6,24 @@ import dataclasses
 from typing import Any, Literal
 
 from ftjax.errors import ConfigError, did_you_mean
-from ftjax.models import convnext, decoder, encoder, mobilenet_v2, modernbert, resnet, vit
+from ftjax.models import convnext, decoder, encoder, factorisation, mobilenet_v2, modernbert, recurrent, resnet, sequence, two_tower, vit
 from ftjax.models.family import Family, Model, Options
 from ftjax.models.layers import Precision
 from ftjax.models.spec import Compute, InputSpec, ModelSpec
 
+_RECOMMENDERS = (sequence.SASREC, sequence.BERT4REC, recurrent.FAMILY, two_tower.FAMILY, factorisation.FAMILY)
+
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (vit.FAMILY, resnet.FAMILY, mobilenet_v2.FAMILY, convnext.FAMILY, encoder.FAMILY, modernbert.FAMILY, decoder.FAMILY)
+    family.name: family
+    for family in (
+        *(vit.FAMILY, resnet.FAMILY, mobilenet_v2.FAMILY, convnext.FAMILY, encoder.FAMILY, modernbert.FAMILY, decoder.FAMILY),
+        *_RECOMMENDERS,
+    )
 }
 """Every family by its name. To add one, write its file after the pattern of `vit.py` and name it here."""
+
+RECOMMENDERS = tuple(family.name for family in _RECOMMENDERS)
+"""Families that read histories; each is also a name (`model.name`), whose sizes are `config.recommendation`'s."""
 
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -6,12 +6,12 @@ Like report.html it is complete in itself, follows light and dark, and escapes w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from ftjax.counting import counted, singular
-from ftjax.reporting import figures, html, text_figures, texts, wording
+from ftjax.reporting import figures, html, recommendation, text_figures, texts, wording
 from ftjax.reporting.record import listing, mapping
 from ftjax.reporting.suspects import SUSPECTED, SUSPECTS, row_of, suspicious
 
@@ -23,6 +23,8 @@ CLASSES = 60
 """Classes whose samples are shown."""
 LISTED = 200
 """Rejected rows that are listed."""
+NAMED = 10
+"""Rows that cannot be used and ignored files that the terminal names; the page lists more."""
 SAME, DIFFERENT = False, True
 
 
@@ -44,15 +46,27 @@ def _groups(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     yield from (("near", entry) for entry in listing(near.get("groups"))[:GROUPS])
 
 
-def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
+def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], Sequence[tuple[Any, ...]]]]:
     """(title, columns, rows) for the terminal."""
+    if "interactions" in report:
+        return recommendation.terminal(report)
     splits = report["splits"]
     found = [("rows", ("split", "rows", "classes", "smallest class", "largest class"), [_split_row(name, split) for name, split in splits.items()])]
     if 0 < len(report["classes"]) <= CLASSES and any(split["per_class"] for split in splits.values()):
         rows = [(name, *(split["per_class"].get(name, 0) for split in splits.values())) for name in report["classes"]]
         found.append(("classes", ("class", *splits), rows))
     facts = [*_facts(report), *_checks(report), *_probe(report)]
-    return [*found, ("findings", ("what", "found"), facts)]
+    return [*found, ("findings", ("what", "found"), facts), *_left_out(report)]
+
+
+def _left_out(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
+    """The first rows that cannot be used and files that were ignored, for the terminal."""
+    found = []
+    for what, entries in (("cannot be used", report["rejected"]), ("ignored", report["ignored"])):
+        rows = [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in entries[:NAMED]]
+        more = f" (the first {NAMED} of {wording.count(len(entries))})" if len(entries) > NAMED else ""
+        found += [(what + more, ("row", "why"), rows)] if rows else []
+    return found
 
 
 def _split_row(name: str, split: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -141,8 +155,7 @@ def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -
         "path": wording.printable(report["path"]),
         "chips": [
             ("source", report["source"]),
-            ("rows", wording.count(total)),
-            ("classes", wording.count(len(report["classes"]))),
+            *_chips(report, total),
             *((split, wording.count(found["rows"])) for split, found in report["splits"].items()),
         ],
         "verdict": _verdict(report),
@@ -164,10 +177,19 @@ def _content(report: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -
         "rejected": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["rejected"][:LISTED]],
         "rejected_total": len(report["rejected"]),
         "ignored": [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in report["ignored"][:LISTED]],
+        "log_found": recommendation.log(report),
         "sure": sum(entry["sure"] for entry in report["advice"]),
         "unsure": sum(not entry["sure"] for entry in report["advice"]),
         "seconds": wording.duration(report["seconds"]),
     }
+
+
+def _chips(report: Mapping[str, Any], total: int) -> list[tuple[str, str]]:
+    """How much there is: rows and classes, or the parts of a log."""
+    log = mapping(report.get("interactions"))
+    if log:
+        return [(name, wording.count(log.get(name))) for name in ("users", "items", "events")]
+    return [("rows", wording.count(total)), ("classes", wording.count(len(report["classes"])))]
 
 
 def _only_within(report: Mapping[str, Any]) -> int:
@@ -178,6 +200,8 @@ def _only_within(report: Mapping[str, Any]) -> int:
 
 def _verdict(report: Mapping[str, Any]) -> str:
     """One sentence: whether a person has to do something before training."""
+    if "interactions" in report:
+        return _verdict_of_log(report)
     exact, leaking = report["duplicates"], mapping(report["near_duplicates"].get("leaking"))
     found = []
     if exact["across"] or any(leaking.values()):
@@ -192,6 +216,14 @@ def _verdict(report: Mapping[str, Any]) -> str:
         return f"{good[0].upper()}{good[1:]}."
     told = "; ".join([*(found or [good]), *suspects])
     return f"{told[0].upper()}{told[1:]}. The examples are below."
+
+
+def _verdict_of_log(report: Mapping[str, Any]) -> str:
+    """One sentence: how much there is to learn from, and what cannot be found."""
+    found, test = report["interactions"], report["splits"]["test"]
+    told = f"{counted(found['users'], 'users')}, {counted(found['items'], 'items')} and {counted(found['events'], 'events')}"
+    cold = f"{wording.percent(test['cold_share'], 0)} of the test users wait for a cold item"
+    return f"{told}; {cold}."
 
 
 def _size_figures(report: Mapping[str, Any]) -> list[tuple[str, Any]]:

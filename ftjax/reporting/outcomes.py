@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ftjax.reporting import examples, figures, text_figures, wording
+from ftjax.reporting import examples, figures, recommendation, text_figures, wording
 from ftjax.reporting.record import Run, listing, mapping
 
 LONGEST = 60
@@ -140,5 +140,6 @@ OTHERS: Mapping[str, Callable[[Run], dict[str, Any]]] = {
     "token_classification": token_classification,
     "question_answering": question_answering,
     "sentence_embedding": sentence_embedding,
+    "recommendation": recommendation.outcome,
 }
 """Every task but classification, which has a confusion matrix (`mistakes.py`)."""

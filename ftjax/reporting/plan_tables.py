@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ftjax.reporting import figures, suspects, texts, wording
+from ftjax.reporting import figures, recommendation, suspects, texts, wording
 from ftjax.reporting.mistakes import class_counts, class_names
 from ftjax.reporting.record import Run, listing, mapping
 
@@ -60,8 +60,9 @@ def data(run: Run) -> dict[str, Any]:
         "ignored": [describe(item) for item in listing(found.get("ignored"))][:MOST_LISTED],
         "facts": _data_facts(found),
         "text": texts.tokens(run) if run.of_text else {},
+        "log": recommendation.log(found),
         "class": CLASSES.get(run.task, "class"),
-        "thing": "row" if run.of_text else "file",
+        "thing": "event" if found.get("interactions") else "row" if run.of_text else "file",
         "reason": run.notes.get("data.json", ""),
     }
 
@@ -89,7 +90,9 @@ def _data_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     ratio = found.get("imbalance_ratio")
     duplicates = mapping(found.get("duplicates"))
     dropped = (
-        f"{duplicates.get('policy', 'report')}: {wording.count(len(listing(duplicates.get('dropped'))))} rows dropped" if "dropped" in duplicates else None
+        f"{duplicates.get('policy', 'report')}: {wording.count(len(listing(duplicates.get('dropped'))))} rows dropped"
+        if "dropped" in duplicates and not found.get("interactions")
+        else None
     )
     facts = [
         ("Source", found.get("source")),

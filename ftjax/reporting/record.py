@@ -90,6 +90,8 @@ class Run:
     @property
     def of_text(self) -> bool:
         """Whether the examples are texts; otherwise they are pictures."""
+        if self.data.get("interactions"):
+            return False
         return mapping(self.settings.get("data")).get("source") in TEXT_SOURCES or bool(mapping(self.data.get("tokens")) or mapping(self.data.get("columns")))
 
     @property

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SHARE = re.compile(r"(.*[/_])?(accuracy|precision|recall|f1|exact_match|recall_at_\d+|precision_at_\d+)")
+SHARE = re.compile(r"(.*[/_])?(accuracy|precision|recall|f1|exact_match|(recall|precision|hr|coverage)_at_\d+(_sampled_\d+)?)")
 """A metric of such a name is a share of 1 and is written in percent."""
 
 LOWER_IS_BETTER = ("loss", "ece", "error", "rmse", "mae", "mse")
@@ -36,6 +36,7 @@ TITLES = {
     "samples_f1": "Samples F1",
     "spearman": "Spearman correlation",
     "weighted_f1": "Weighted F1",
+    "item_knn": "Item-kNN",
     "majority": "Majority class",
     "pretrained": "As pretrained",
     "probe": "Linear probe",
@@ -50,8 +51,9 @@ TASKS = {
     "sentence_embedding": "Sentence embedding",
     "language_modeling": "Language modelling",
     "preference": "Preference (DPO)",
+    "recommendation": "Recommendation",
 }
-PROPER = ("AUROC", "Matthews", "Pearson", "Spearman")
+PROPER = ("AUROC", "MAP", "Matthews", "NDCG", "Pearson", "Spearman")
 """First words of titles that keep their capital inside a sentence."""
 
 CONSTANTS = {
@@ -59,6 +61,7 @@ CONSTANTS = {
     "regression": "Training mean",
     "token_classification": "Majority tag",
     "question_answering": "Never answering",
+    "recommendation": "Most popular",
 }
 """The baseline "majority", which never looks at an example, by task."""
 
@@ -97,9 +100,20 @@ PARAMETRISED = re.compile(r"(wise_ft|lines)\(([-+.e\d]+)\)")
 """Candidates with a share of the displacement in their name."""
 
 
+RANKED = re.compile(r"(cold_)?(hr|ndcg|map|mrr|recall|coverage|novelty|popularity_ratio)(?:_at_(\d+))?(?:_sampled_(\d+))?")
+"""Metrics of recommended lists: a slice, the metric, the length of the list, the size of the sample."""
+RANKED_TITLES = {"hr": "Hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "Mean reciprocal rank", "novelty": "Novelty in bits"}
+
+
 def title(name: str) -> str:
-    """`"balanced_accuracy"` -> `"Balanced accuracy"`."""
-    return TITLES.get(name) or name.replace("_", " ").capitalize()
+    """`"balanced_accuracy"` -> `"Balanced accuracy"`, `"cold_hr_at_10_sampled_99"` -> `"Hit rate at 10 of cold items, among 99 drawn ones"`."""
+    ranked = RANKED.fullmatch(name)
+    if ranked is None:
+        return TITLES.get(name) or name.replace("_", " ").capitalize()
+    cold, metric, length, sample = ranked.groups()
+    told = RANKED_TITLES.get(metric) or metric.replace("_", " ").capitalize()
+    at, of = f" at {length}" if length else "", " of cold items" if cold else ""
+    return f"{told}{at}{of}{f', among {sample} drawn ones' if sample else ''}"
 
 
 def is_share(name: str) -> bool:
@@ -150,10 +164,11 @@ def percent(value: Any, decimals: int = 1) -> str:
 
 
 def metric(name: str, value: Any) -> str:
-    """A metric's value in its own unit: percent for shares, otherwise three decimals."""
+    """A metric's value in its own unit: percent for shares, otherwise three decimals; small ones of rankings, where thousandths matter, a decimal more."""
+    fine = is_finite(value) and abs(value) < 0.1 and RANKED.fullmatch(name) is not None
     if is_share(name):
-        return percent(value)
-    return f"{value:.3f}" if is_finite(value) else number(value)
+        return percent(value, 2 if fine else 1)
+    return f"{value:.{4 if fine else 3}f}" if is_finite(value) else number(value)
 
 
 def entry(value: Any) -> dict[str, float | None]:

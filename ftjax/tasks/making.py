@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftjax.config import Config, TaskConfig
+from ftjax.config import Config, RecommendationConfig, TaskConfig
 from ftjax.errors import ConfigError, DataError, did_you_mean
 from ftjax.tasks.classification import Classification
 from ftjax.tasks.imbalance import WEIGHTED, class_weights, log_prior
@@ -18,6 +18,7 @@ from ftjax.tasks.language_modeling import LanguageModeling
 from ftjax.tasks.multi_label import MultiLabel, label_weights, log_odds
 from ftjax.tasks.preference import Preference
 from ftjax.tasks.question_answering import QuestionAnswering, answered
+from ftjax.tasks.recommendation import Recommendation
 from ftjax.tasks.regression import Regression, standardised
 from ftjax.tasks.sentence_embedding import SentenceEmbedding
 from ftjax.tasks.token_classification import TokenClassification, count_tags
@@ -25,7 +26,7 @@ from ftjax.tasks.token_classification import TokenClassification, count_tags
 if TYPE_CHECKING:
     from ftjax.data import Split
 
-Task = Classification | MultiLabel | Regression | TokenClassification | QuestionAnswering | SentenceEmbedding | LanguageModeling | Preference
+Task = Classification | MultiLabel | Regression | TokenClassification | QuestionAnswering | SentenceEmbedding | LanguageModeling | Preference | Recommendation
 
 TASKS: dict[str, type] = {
     "classification": Classification,
@@ -36,6 +37,7 @@ TASKS: dict[str, type] = {
     "sentence_embedding": SentenceEmbedding,
     "language_modeling": LanguageModeling,
     "preference": Preference,
+    "recommendation": Recommendation,
 }
 
 LANGUAGE = ("language_modeling", "preference")
@@ -78,6 +80,8 @@ def check_task(config: Config) -> None:
             _check_mixing(f"augment.{key}={alpha:g}", task, train.batch_size)
     if task.name in LANGUAGE and config.model.head == "new":
         raise ConfigError(f"model.head='new': {task.name} needs the pretrained head, which knows the vocabulary; leave it open")
+    if task.name == "recommendation":
+        _check_recommendation(config)
     if task.name == "sentence_embedding":
         _check_contrast(train.microbatches, train.batch_size)
     if task.imbalance == "oversample" and config.data.sampling != "natural":
@@ -103,6 +107,21 @@ def _check_mixing(what: str, task: TaskConfig, batch_size: int | str | None) -> 
         raise ConfigError(f"{what} mixes a picture with another one of its batch, and train.batch_size=1 has no other; allowed: 2 or more")
 
 
+def _check_recommendation(config: Config) -> None:
+    wanted, train = config.recommendation, config.train
+    if config.model.head == "new":
+        raise ConfigError("model.head='new': recommendation scores against the table of items, which is no head; leave it open")
+    if wanted.negative_sampling == "in_batch" and wanted.loss != "sampled_softmax":
+        raise ConfigError(f"recommendation.negative_sampling='in_batch': {wanted.loss} draws for each target; allowed: 'uniform', 'popularity'")
+    if wanted.loss == "sampled_softmax" and train.microbatches > 1:
+        raise ConfigError(
+            f"train.microbatches={train.microbatches}: sampled_softmax draws for the whole batch, so a batch in parts is another loss; "
+            "use train.microbatches=1, or recommendation.loss='cross_entropy', which needs no more memory"
+        )
+    if wanted.negative_sampling == "in_batch" and train.batch_size == 1:
+        raise ConfigError("train.batch_size=1: recommendation.negative_sampling='in_batch' needs other rows, and there is none; allowed: 2 or more")
+
+
 def _check_contrast(microbatches: int, batch_size: int | str | None) -> None:
     if microbatches > 1:
         raise ConfigError(
@@ -113,7 +132,14 @@ def _check_contrast(microbatches: int, batch_size: int | str | None) -> None:
         raise ConfigError("train.batch_size=1: sentence_embedding tells every pair from the others of its batch, and there is no other; allowed: 2 or more")
 
 
-def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray | None = None, *, split: Split | None = None) -> Task:
+def make_task(
+    config: TaskConfig,
+    classes: tuple[str, ...],
+    labels: np.ndarray | None = None,
+    *,
+    split: Split | None = None,
+    recommendation: RecommendationConfig | None = None,
+) -> Task:
     """The configured task over these classes.
 
     Args:
@@ -121,6 +147,7 @@ def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray |
       classes: names by label; none where the task has no classes.
       labels: of training; regression needs them, and so do remedies for rare classes.
       split: the training split; gives the labels, and what is not in them: the tags of token_classification and the questions without an answer.
+      recommendation: how items are learnt and ranked; read by recommendation.
 
     Raises:
       ConfigError: a task that ftjax does not have.
@@ -143,7 +170,32 @@ def make_task(config: TaskConfig, classes: tuple[str, ...], labels: np.ndarray |
         return LanguageModeling(chunk=config.loss_chunk, z_loss=config.z_loss is not None)
     if config.name == "preference":
         return Preference(chunk=config.loss_chunk, length_normalised=config.length_normalised, beta=config.beta)
+    if config.name == "recommendation":
+        return _recommendation(tuple(classes), recommendation or RecommendationConfig())
     return SentenceEmbedding()
+
+
+NEGATIVES = {"sampled_softmax": 1024}
+"""Negatives by loss where nobody says how many; the others': 1."""
+
+
+def negatives_of(config: RecommendationConfig) -> int:
+    """Of each target, or of sampled_softmax of the batch."""
+    return config.negatives or NEGATIVES.get(config.loss, 1)
+
+
+def _recommendation(classes: tuple[str, ...], config: RecommendationConfig) -> Recommendation:
+    return Recommendation(
+        classes,
+        learnt_by=config.loss,
+        negatives=negatives_of(config),
+        gbce_t=config.gbce_t,
+        k=config.k,
+        cold_below=config.cold_below,
+        sampled_negatives=config.sampled_negatives,
+        item_chunk=config.item_chunk,
+        several=config.leave_out == "time",
+    )
 
 
 def task_settings(task: Task) -> dict[str, Any]:

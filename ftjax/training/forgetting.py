@@ -55,7 +55,7 @@ class Meter:
     @property
     def before(self) -> dict[str, float]:
         """The measurement at theta0."""
-        return _measures(self.answers, self.answers, self.labels)
+        return measures_of_answers(self.answers, self.answers, self.labels)
 
     def measure(self, params: Tree, batch_stats: Tree) -> dict[str, float]:
         """How the source is answered now.
@@ -69,7 +69,7 @@ class Meter:
           `source_accuracy`: share of right answers; only where there are labels.
           `source_divergence`: mean of KL(p_theta0 || p_theta) in nats; exactly 0 while the body has not moved.
         """
-        return _measures(self.answers, _answers(self.evaluator, self.examples, self.batch_size, params, batch_stats, self.head), self.labels)
+        return measures_of_answers(self.answers, _answers(self.evaluator, self.examples, self.batch_size, params, batch_stats, self.head), self.labels)
 
     def compare(self, params: Tree, batch_stats: Tree) -> dict[str, Any]:
         """`forgetting` of result.json: before and after, on how many examples, and what the loss is taken against."""
@@ -176,11 +176,16 @@ def _answers(evaluator: Evaluator, examples: Split, batch_size: int, params: Tre
     """log p of every example, float64: body of `params`, head of the pretrained file."""
     extra = {"batch_stats": batch_stats} if batch_stats else {}
     records = evaluator.run({**params, HEAD: head}, extra, data.eval_batches(examples, batch_size), examples, logits=True)
+    return log_softmax(records.logits)
+
+
+def log_softmax(logits: np.ndarray) -> Float[np.ndarray, "examples classes"]:
+    """log p, float64."""
     with np.errstate(invalid="ignore"):
-        return scipy.special.log_softmax(np.asarray(records.logits, np.float64), axis=-1)
+        return scipy.special.log_softmax(np.asarray(logits, np.float64), axis=-1)
 
 
-def _measures(before: np.ndarray, now: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
+def measures_of_answers(before: np.ndarray, now: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
     """Loss, accuracy and divergence from log p of the pretrained model and of the model now."""
     shares = np.exp(before)
     with np.errstate(invalid="ignore"):

@@ -12,6 +12,8 @@ from jax.sharding import Mesh
 
 from ftjax import adapters, distribution, models, trees, weights
 from ftjax.config import Config
+from ftjax.data import Catalogue
+from ftjax.training import item_tables
 from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.inspection import Body
 from ftjax.training.select import Selection
@@ -37,9 +39,13 @@ def build(config: Config, spec: models.ModelSpec) -> models.Model:
     )
 
 
-def load(config: Config, selection: Selection, model: models.Model, keeps_head: bool) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
-    """Initial variables, with the pretrained values put in."""
+def load(
+    config: Config, selection: Selection, model: models.Model, keeps_head: bool, catalogue: Catalogue | None = None
+) -> tuple[weights.LoadPlan | None, Tree, dict[str, Any]]:
+    """Initial variables, with the pretrained values put in; a recommender's tables row by row, by the ids of the `catalogue`."""
     params, extra = jax.jit(model.init)(jax.random.key(config.seed))
+    if catalogue is not None and model.family.reads == "items":
+        return item_tables.load(config, selection, model, catalogue, params, extra)
     if selection.source is None or selection.recognised is None:
         return None, params, extra
     initial = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))

@@ -16,18 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ftjax import adapters, coefficients, data, distribution, durations, models, trees, weights
+from ftjax import adapters, coefficients, data, distribution, durations, models, recipes, trees, weights
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
-from ftjax.data import Dataset
+from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Measures, Metric, Records
 from ftjax.tasks import Task
 from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.fingerprint import fingerprint
 from ftjax.training.forgetting import Meter
+from ftjax.training.history_meter import HistoryMeter
 from ftjax.training.inspection import Body
+from ftjax.training.recommender import candidates
 from ftjax.training.select import Selection
 from ftjax.training.stage import Feed, Preprocessing, Stage, compile_all, compiler, on_features
 from ftjax.training.state import TrainState
@@ -68,9 +70,11 @@ class Plan:
     clock: durations.Clock
     every: Every
     warnings: tuple[str, ...]
+    facts: recipes.Facts
+    """What the recipe looked at: a population fills the open values of every member with it."""
     bound: tuple[adapters.Bound, ...] = ()
     """The weights that are adapters or quantised."""
-    meter: Meter | None = None
+    meter: Meter | HistoryMeter | None = None
     """Follows what the model forgets; None: not asked for."""
     store: FeatureCache = dataclasses.field(default_factory=lambda: FeatureCache(None))
     """Where features of a frozen body are kept."""
@@ -197,7 +201,11 @@ class Plan:
 
     def features(self, params: Tree, batch_stats: Tree, split: str) -> np.ndarray:
         """What the head sees of every example of a split as it will be tested, float32 `[rows width]`; computed once for the same body and data."""
-        return self._body.features(params, batch_stats, self.dataset.splits[split], self.dataset.report)
+        return self.features_of(params, batch_stats, self.dataset.splits[split])
+
+    def features_of(self, params: Tree, batch_stats: Tree, split: Split) -> np.ndarray:
+        """`features` of any split of rows like those of the data set."""
+        return self._body.features(params, batch_stats, split, self.dataset.report)
 
     def host_batch(self, step: int) -> HostBatch:
         """The batch of a step: a pure function of (seed, step)."""
@@ -329,14 +337,16 @@ class Plan:
         )
 
 
-def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-    """Logits of a host's batch: the one function behind evaluation, prediction and the artefact's check.
+def predict(model: models.Model, preprocessing: Preprocessing, params: Tree, extra: Tree, batch: Batch) -> Any:
+    """Logits of a host's batch (of recommenders `Candidates`): the one function behind evaluation, prediction and the artefact's check.
 
     Of several views the logits are averaged. Their softmax is that of the averaged log-probabilities, which differ by a constant for each example; unlike those
     the mean is still a logit, to be calibrated and shifted like any other.
     """
     if isinstance(preprocessing, data.LanguagePreprocessing):
         return token_outputs(model, preprocessing, params, extra, batch)
+    if isinstance(preprocessing, data.InteractionPreprocessing):
+        return candidates(model, preprocessing, params, extra, batch)
     outputs = model.apply(params, extra, preprocessing.test_inputs(batch), train=False)[0]
     count = preprocessing.views_of_one
     return outputs if count == 1 else outputs.reshape(-1, count, *outputs.shape[1:]).mean(axis=1)

@@ -23,9 +23,10 @@ from ftjax.training import inspection, starting
 from ftjax.training import model as model_of_run
 from ftjax.training.dynamics import check_dynamics
 from ftjax.training.feature_cache import FeatureCache
-from ftjax.training.forgetting import prepare_meter
+from ftjax.training.forgetting import Meter, prepare_meter
+from ftjax.training.history_meter import HistoryMeter, prepare_history_meter
 from ftjax.training.plan import Every, Plan
-from ftjax.training.reading import reader
+from ftjax.training.reading import Reader, reader
 from ftjax.training.select import Selection, select
 from ftjax.training.stage import Preprocessing, stages
 from ftjax.training.state import TrainState, create_state
@@ -55,6 +56,7 @@ def prepare(
     progress: data.Progress | None = None,
     values: Mapping[str, Any] | None = None,
     cache: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Plan, TrainState]:
     """Decide everything and place the state before step 0.
 
@@ -64,6 +66,7 @@ def prepare(
       progress: called with (done, total) while images are decoded.
       values: see `prepare_config`.
       cache: folder for features where `data.cache` names none; None: nothing is kept.
+      mesh: the devices; None: those of `config.mesh`.
 
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
@@ -72,13 +75,9 @@ def prepare(
     check_task(config)
     check_dynamics(config)
     selection = select(config)
-    reading = reader(config, selection)
-    kinds = inspection.asked(config, dataset)
-    dataset, mesh = dataset or reading.collect(config, progress), distribution.make_mesh(config.mesh)
+    reading, mesh = reader(config, selection), mesh or distribution.make_mesh(config.mesh)
     store = FeatureCache(Path(config.data.cache) if config.data.cache else cache)
-    if kinds:
-        dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
-    dataset = _sampled(config, dataset)
+    dataset = _gathered(config, dataset, selection, reading, progress, mesh, store)
     keeps_head = _keeps_head(config, selection, dataset)
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
@@ -86,19 +85,17 @@ def prepare(
     bare = models.build(spec)
     begins = starting.read_adapter(config, selection, _shapes(bare))
     has_head = keeps_head or starting.brings_head(begins)
-    resolved = recipes.fill(resolved, _facts(config, bare, dataset, has_head, mesh, measures, begins))
+    facts = _facts(config, bare, dataset, has_head, mesh, measures, begins)
+    resolved = recipes.fill(resolved, facts)
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
     model = model_of_run.build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
     dataset = _paced(config, dataset, clock)
-    load, params, extra = model_of_run.load(config, selection, model, keeps_head and not starting.brings_head(begins))
+    load, params, extra = model_of_run.load(config, selection, model, keeps_head and not starting.brings_head(begins), dataset.catalogue)
     check_after(config.after, pretrained=load is not None, apart=config.adapter.kind if config.adapter.kind in APART else None)
-    if begins is None:
-        params, bound = model_of_run.bind(config, params)
-    else:
-        params, bound, load = starting.put_on(params, load, begins, str(config.adapter.pretrained))
+    params, bound, load = _adapted(config, params, load, begins)
     rule = adapters.partition_spec(bound, model.partition_spec)
     table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
@@ -106,11 +103,9 @@ def prepare(
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
-    followed = len(dataset.splits["train"]) if config.train.cartography else 0
-    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
-    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
+    state = _state(config, dataset, params, extra, found[0], parts[0], rule, mesh)
     dataset = _referenced(config, dataset, task, model, preprocessing, adapters.without_prompts(state.params), mesh)
-    meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
+    meter = _meter(config, selection, model, preprocessing, dataset, state, mesh)
     plan = Plan(
         resolved=resolved,
         dataset=dataset,
@@ -128,11 +123,48 @@ def prepare(
         clock=clock,
         every=_every(config, clock),
         warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
+        facts=facts,
         meter=meter,
         store=store,
         bound=bound,
     )
     return plan, state
+
+
+def _meter(
+    config: Config, selection: Selection, model: models.Model, preprocessing: Preprocessing, dataset: Dataset, state: TrainState, mesh: Mesh
+) -> Meter | HistoryMeter | None:
+    """What follows forgetting, of pictures and of histories."""
+    if isinstance(preprocessing, data.InteractionPreprocessing):
+        return prepare_history_meter(config, selection, model, preprocessing, dataset.catalogue, state)
+    return prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
+
+
+def _gathered(
+    config: Config, dataset: Dataset | None, selection: Selection, reading: Reader, progress: data.Progress | None, mesh: Mesh, store: FeatureCache
+) -> Dataset:
+    """The data set that is given, or collected, inspected by the pretrained body and sampled."""
+    kinds = inspection.asked(config, dataset)
+    dataset = dataset or reading.collect(config, progress)
+    if kinds:
+        dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
+    return _sampled(config, dataset)
+
+
+def _state(
+    config: Config,
+    dataset: Dataset,
+    params: Tree,
+    extra: dict[str, Any],
+    phase: coefficients.Phase,
+    parts: StepParts,
+    rule: distribution.Rule,
+    mesh: Mesh,
+) -> TrainState:
+    """The state before step 0, on the mesh."""
+    followed = len(dataset.splits["train"]) if config.train.cartography else 0
+    state = create_state(params, extra, phase.live, parts.optimizer, parts.averages, followed=followed)
+    return distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
 
 
 def _inspected(
@@ -170,7 +202,8 @@ def _facts(
         examples=len(train),
         groups=model.groups,
         photos=config.data.source in ("image_folder", "tfds", "webdataset", "array_record", "hf_disk"),
-        text=train.lengths is not None,
+        text=train.lengths is not None and train.histories is None,
+        items=train.histories is not None,
         metric=measures.main,
         keeps_head=keeps_head,
         begins_with=None if begins is None else tuple(begins.saved),
@@ -197,7 +230,7 @@ def _paced(config: Config, dataset: Dataset, clock: durations.Clock) -> Dataset:
 
 def _task(config: Config, dataset: Dataset) -> Task:
     """What is predicted; labels that no class stands for are refused here, on the host."""
-    task = make_task(config.task, dataset.classes, split=dataset.splits["train"])
+    task = make_task(config.task, dataset.classes, split=dataset.splits["train"], recommendation=config.recommendation)
     if isinstance(task, Classification):
         for name, split in dataset.splits.items():
             check_labels(split.labels, dataset.classes, f"split {name}")
@@ -227,6 +260,15 @@ def _table(
     own = {path for path in shapes if any(path.startswith(f"{row.path}/") for row in bound) and path.rpartition("/")[2] not in adapters.BASE}
     new = set(shapes) if load is None else ({row.target for row in load.rows if row.action == "initialised"} & set(shapes)) | own
     return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new, values=values)
+
+
+def _adapted(
+    config: Config, params: Tree, load: weights.LoadPlan | None, begins: weights.AdapterFile | None
+) -> tuple[Tree, tuple[adapters.Bound, ...], weights.LoadPlan | None]:
+    """The parameters with new adapters, or with those that the run begins from; what was bound; and where every array comes from."""
+    if begins is None:
+        return *model_of_run.bind(config, params), load
+    return starting.put_on(params, load, begins, str(config.adapter.pretrained))
 
 
 def _parts(
@@ -268,7 +310,7 @@ def _keeps_head(config: Config, selection: Selection, dataset: Dataset) -> bool:
     """Whether the pretrained head stays: asked for, or the file names these very classes."""
     if config.model.head == "keep" and config.task.name == "regression":
         raise ConfigError("model.head='keep': a regression learns its targets in units of their deviation, which a pretrained head does not; leave it open")
-    if config.task.name in LANGUAGE:
+    if config.task.name in (*LANGUAGE, "recommendation"):
         return selection.source is not None
     if selection.source is None or config.model.head != "auto":
         return selection.source is not None and config.model.head == "keep"

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ftjax import data, models
-from ftjax.config import TEXT_SOURCES, Config
+from ftjax.config import INTERACTION_SOURCES, TEXT_SOURCES, Config
 from ftjax.data import Dataset, ImageFormat, Split
 from ftjax.data.text import Tokenizer
 from ftjax.errors import ConfigError
 from ftjax.tasks import LANGUAGE
+from ftjax.training import recommender
 from ftjax.training.select import Selection
 from ftjax.training.stage import Preprocessing
 
@@ -45,9 +46,17 @@ def reader(config: Config, selection: Selection) -> Reader:
       DataError: there is no tokenizer with the model, or it does not fit.
     """
     text = config.data.source in TEXT_SOURCES
-    if text != (selection.reads == "text"):
-        allowed = ", ".join(map(repr, TEXT_SOURCES)) if selection.reads == "text" else "a source of pictures"
+    items = config.data.source in INTERACTION_SOURCES
+    if selection.reads != ("text" if text else "items" if items else "images"):
+        sources = {"text": TEXT_SOURCES, "items": INTERACTION_SOURCES}.get(selection.reads)
+        allowed = ", ".join(map(repr, sources)) if sources else "a source of pictures"
         raise ConfigError(f"the model ({selection.family}) reads {selection.reads}, data.source={config.data.source!r} does not give it; allowed: {allowed}")
+    if items != (config.task.name == "recommendation"):
+        raise ConfigError(
+            f"task.name={config.task.name!r} and data.source={config.data.source!r}: histories are for task.name='recommendation', and nothing else is"
+        )
+    if items:
+        return _Interactions(selection)
     if not text and config.task.name != "classification":
         raise ConfigError(f"task.name={config.task.name!r} is for texts; pictures are classified: task.name='classification'")
     return _Texts.open(config, selection) if text else _Pictures(selection)
@@ -101,7 +110,8 @@ class _Texts:
         if config.task.name not in LANGUAGE:
             return cls(tokenizer, wanted)
         ends = data.read_ends(selection.folder, tokenizer)
-        return _Written(data.Encoder(tokenizer, ends, data.open_template(selection.folder, config.text.template, ends), wanted, config.text.learn))
+        template = data.open_template(selection.folder, config.text.template, ends, tokenizer)
+        return _Written(data.Encoder(tokenizer, ends, template, wanted, config.text.learn))
 
     def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
         """Texts, cut into tokens once."""
@@ -135,4 +145,23 @@ class _Written:
     def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How documents enter the model; it travels with the artefact."""
         columns = {role: entry["column"] for role, entry in dataset.report.get("columns", {}).items()}
-        return data.LanguagePreprocessing(self.encoder, config.task.name, tuple(sorted(columns.items())))
+        return data.LanguagePreprocessing(self.encoder, config.task.name, tuple(sorted(columns.items())), dataset.report["form"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Interactions:
+    """Histories of users."""
+
+    selection: Selection
+
+    def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
+        """The log, cut into histories and what came next."""
+        return data.collect_interactions(config.data, config.text, config.recommendation, config.seed)
+
+    def labelled(self, config: Config, classes: Sequence[str]) -> Split:
+        """Nothing: histories have no label."""
+        raise ConfigError("histories have no label that could be judged; allowed: task.name='classification'")
+
+    def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
+        """How histories enter the model; it travels with the artefact."""
+        return recommender.preprocessing_of(config.recommendation, dataset, self.selection.family)

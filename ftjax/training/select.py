@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftjax import models, weights
-from ftjax.config import Config
+from ftjax.config import INTERACTION_SOURCES, Config
 from ftjax.errors import ConfigError, WeightsError
 from ftjax.models import InputSpec, ModelSpec
 from ftjax.tasks import LANGUAGE
+from ftjax.training import item_texts, recommender
 
 PLAIN_INPUT = InputSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_fraction=1.0)
 """For weights that say nothing of their input and have no namesake in the zoo: pixels from -1 to 1, the whole picture."""
@@ -45,7 +46,7 @@ class Selection:
         return self.same_end and trained == task
 
     @property
-    def reads(self) -> Literal["images", "text"]:
+    def reads(self) -> Literal["images", "text", "items"]:
         """What goes into the model."""
         return models.FAMILIES[self.family].reads
 
@@ -83,11 +84,15 @@ def select(config: Config) -> Selection:
     """
     name, pretrained = config.model.name, config.model.pretrained
     if pretrained is None:
-        return _from_zoo(config)
+        return _recommender(config) if config.data.source in INTERACTION_SOURCES else _from_zoo(config)
     source = weights.open_weights(pretrained)
     recognised = weights.recognise(source)
     if models.FAMILIES[recognised.family].reads == "text":
         return _text(config, source, recognised)
+    if models.FAMILIES[recognised.family].reads == "items":
+        recommender.check_pretrained(config, recognised.options, recognised.family)
+        kept = source if config.method != "scratch" else None
+        return Selection(recognised.family, recognised.options, None, None, kept, recognised if kept else None)
     known = _named_like(recognised)
     if name is not None and name not in known:
         spec, _ = models.named(name, 1)
@@ -116,6 +121,20 @@ def _text(config: Config, source: weights.Source, recognised: weights.Recognised
     recognised = dataclasses.replace(recognised, options=options)
     kept = config.method != "scratch"
     return Selection(recognised.family, options, None, None, source if kept else None, recognised if kept else None, source.folder, same_end)
+
+
+def _recommender(config: Config) -> Selection:
+    """A recommender by its family's name, with the sizes that the configuration asks for.
+
+    Raises:
+      ConfigError: another method than scratch, or there is no such family or size.
+    """
+    if config.method != "scratch":
+        raise ConfigError(
+            f"method={config.method!r} needs model.pretrained: a run directory or a file with a recommender; allowed without it: method='scratch'"
+        )
+    family, options = recommender.options_of(config, item_texts.width_of(config.recommendation.text_encoder))
+    return Selection(family, options, None, None, None, None)
 
 
 def _from_zoo(config: Config) -> Selection:

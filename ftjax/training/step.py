@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 from ftjax.adapters import with_dropout
 from ftjax.coefficients import Hyper, combine
 from ftjax.coefficients.after import update_ema, update_swa
-from ftjax.tasks import Features, Task
+from ftjax.models.spec import Compute
+from ftjax.tasks import Features, ItemFeatures, Task
 from ftjax.training.dynamics import follow, observe
 from ftjax.training.state import TrainState
 from ftjax.trees import Tree
@@ -39,7 +40,7 @@ class Model(Protocol):
 
 
 class Writer(Protocol):
-    """What the step needs of the model where the task's output is "language"."""
+    """What the step needs of the model where the task's output is "language" or "items"."""
 
     def body(self, params: Tree, extra: Tree, inputs: Any, *, key: Array | None = None, train: bool = False) -> tuple[Array, Tree]:
         """What the head sees of every token, and the updated extra variables."""
@@ -47,6 +48,19 @@ class Writer(Protocol):
 
     def head(self, params: Tree, features: Array) -> Array:
         """Logits of features."""
+        ...
+
+
+class Recommender(Protocol):
+    """What the step needs of the model where the task's output is "items", beside `Writer.body`."""
+
+    @property
+    def compute(self) -> Compute:
+        """How the model is computed."""
+        ...
+
+    def items(self, params: Tree, extra: Tree) -> Array:
+        """The vectors of the items, row 0 being padding."""
         ...
 
 
@@ -230,10 +244,13 @@ def _mean_gradient(parts: StepParts, state: TrainState, live: Tree, batch: Batch
 
 def _outputs(parts: StepParts, params: Tree, extra: Tree, inputs: Any, key: Array) -> tuple[Any, Tree]:
     """What the task's loss reads: the model's outputs, or where these are logits of every token over a vocabulary what makes them, a piece at a time."""
-    if parts.task.output != "language":
+    if parts.task.output not in ("language", "items"):
         return parts.model.apply(params, extra, inputs, key=key, train=True)
     writer = cast(Writer, parts.model)
     hidden, extra = writer.body(params, extra, inputs, key=key, train=True)
+    if parts.task.output == "items":
+        recommender = cast(Recommender, parts.model)
+        return ItemFeatures(hidden, recommender.items(params, extra), recommender.compute.precision), extra
     return Features(hidden, functools.partial(writer.head, params)), extra
 
 

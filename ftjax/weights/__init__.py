@@ -7,6 +7,7 @@ Nothing read is ever run.
 
 from ftjax.weights.hf_decoder_saving import carry
 from ftjax.weights.hf_saving import save_hugging_face
+from ftjax.weights.item_rows import ITEM_TABLES, ItemIds, ItemRows
 from ftjax.weights.load_plan import LoadPlan, LoadRow
 from ftjax.weights.maps.base import Recognised
 from ftjax.weights.opening import builtin_names, open_weights

@@ -13,12 +13,15 @@ from typing import Any, Literal
 import numpy as np
 
 from ftjax.errors import WeightsError
+from ftjax.weights.item_rows import ItemRows
 from ftjax.weights.maps.base import Conversion
 from ftjax.weights.peft import AdapterFile
 from ftjax.weights.source import Source
 
-Action = Literal["loaded", "converted", "resized", "initialised"]
+Action = Literal["loaded", "converted", "resized", "matched", "initialised"]
 ACTIONS: tuple[Action, ...] = ("loaded", "converted", "resized", "initialised")
+MATCHED: Action = "matched"
+"""A table of items whose rows went where their items are; counted where there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +45,10 @@ class Transfer:
     shape: tuple[int, ...]
     dtype: np.dtype
     resize: Callable[[np.ndarray], np.ndarray] | None = None
+    items: ItemRows | None = None
+    """Where the leaf is a table of items: which rows go where."""
 
-    def read(self, source: Source) -> np.ndarray:
+    def read(self, source: Source, initial: np.ndarray | None = None) -> np.ndarray:
         """The leaf's values.
 
         Raises:
@@ -52,6 +57,8 @@ class Transfer:
         array = self.conversion.apply(source.tensors[self.source])
         if self.resize is not None:
             array = self.resize(array)
+        if self.items is not None:
+            array = self.items.moved(array, np.zeros(self.shape, self.dtype) if initial is None else initial)
         with np.errstate(over="ignore"):
             array = np.ascontiguousarray(array, dtype=self.dtype)
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
@@ -69,6 +76,8 @@ class LoadPlan:
     rows: tuple[LoadRow, ...]
     ignored: tuple[tuple[str, str], ...]
     transfers: Mapping[str, Transfer] = dataclasses.field(repr=False)
+    items: ItemRows | None = dataclasses.field(default=None, repr=False)
+    """Of a recommender's tables: where every item's row comes from."""
     adapter: Mapping[str, Any] | None = None
     """The adapter file that the run begins from on top of it, as JSON; its rows are among `rows`."""
 
@@ -97,7 +106,10 @@ class LoadPlan:
         odd = sorted(initial.keys() ^ {row.target for row in self.rows})
         if odd:
             raise WeightsError(f"{self.source.location}: the plan was made for another model; they differ in {', '.join(odd[:5])}")
-        return {row.target: np.asarray(initial[row.target]) if row.source is None else self.transfers[row.target].read(self.source) for row in self.rows}
+        return {
+            row.target: np.asarray(initial[row.target]) if row.source is None else self.transfers[row.target].read(self.source, np.asarray(initial[row.target]))
+            for row in self.rows
+        }
 
     def verify(self) -> None:
         """Read every tensor once and keep none.
@@ -111,29 +123,34 @@ class LoadPlan:
     def counts(self) -> dict[str, int]:
         """Leaves by action, and tensors ignored."""
         actions = collections.Counter(row.action for row in self.rows)
-        return {**{action: actions[action] for action in ACTIONS}, "ignored": len(self.ignored)}
+        matched = {MATCHED: actions[MATCHED]} if actions[MATCHED] else {}
+        return {**{action: actions[action] for action in ACTIONS}, **matched, "ignored": len(self.ignored)}
 
     def to_json(self) -> dict[str, Any]:
         """The content of load.json."""
         rows = [{**dataclasses.asdict(row), "shape": list(row.shape), "source_shape": row.source_shape and list(row.source_shape)} for row in self.rows]
-        return {
-            "source": self.source.location,
-            "format": self.source.format,
-            "sha256": self.source.sha256,
-            "name_map": self.name_map,
-            "metadata": dict(self.source.metadata),
-            "rows": rows,
-            "ignored": [{"source": name, "why": why} for name, why in self.ignored],
-            "summary": self.counts(),
-        } | ({"adapter": dict(self.adapter)} if self.adapter else {})
+        return (
+            {
+                "source": self.source.location,
+                "format": self.source.format,
+                "sha256": self.source.sha256,
+                "name_map": self.name_map,
+                "metadata": dict(self.source.metadata),
+                "rows": rows,
+                "ignored": [{"source": name, "why": why} for name, why in self.ignored],
+                "summary": self.counts(),
+            }
+            | ({"adapter": dict(self.adapter)} if self.adapter else {})
+            | ({} if self.items is None else {"items": self.items.to_json()})
+        )
 
     def summary(self) -> str:
         """One paragraph: the file, the counts, and the reason of everything that is not simply loaded."""
         counts = self.counts()
-        numbers = ", ".join(f"{counts[action]} {action}" for action in (*ACTIONS, "ignored") if counts[action])
-        reasons = [row for row in self.rows if row.action in ("resized", "initialised")]
+        numbers = ", ".join(f"{counts[action]} {action}" for action in counts if counts[action])
+        reasons = [row for row in self.rows if row.action in ("resized", MATCHED, "initialised")]
         told = "".join(f" {row.target} is {row.action}: {row.why}." for row in reasons[:4])
-        more = f" {len(reasons) - 4} more are resized or initialised." if len(reasons) > 4 else ""
+        more = f" {len(reasons) - 4} more are resized, matched or initialised." if len(reasons) > 4 else ""
         begun = f" It begins from the {self.adapter['kind']} of {self.adapter['source']}." if self.adapter else ""
         return f"{self.source.location} ({self.source.format}, {self.name_map} names, sha256 {self.source.sha256[:12]}): {numbers}.{told}{more}{begun}"
 

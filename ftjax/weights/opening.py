@@ -17,10 +17,11 @@ from ftjax.weights.readers.hub import download
 from ftjax.weights.readers.npz import read_npz
 from ftjax.weights.readers.orbax import is_orbax, read_orbax, steps_below
 from ftjax.weights.readers.safetensors import read_safetensors, read_sharded
-from ftjax.weights.readers.torch_zip import read_torch_zip, refuse_legacy
+from ftjax.weights.readers.torch_legacy import is_torch_legacy, read_torch_legacy
+from ftjax.weights.readers.torch_zip import read_torch_zip, refuse_pickle
 from ftjax.weights.source import LazyTensors, Source, digest
 
-FORMATS = "safetensors (file or sharded directory), Flax msgpack, Orbax directory, NumPy .npz, torch zip (.pth .th .pt)"
+FORMATS = "safetensors (file or sharded directory), Flax msgpack, Orbax directory, NumPy .npz, torch zip and torch's older format (.pth .th .pt)"
 _NO_BUILTIN = "no builtin weights are installed"
 SUFFIXES = (".safetensors", ".msgpack", ".ckpt", ".npz", ".pth", ".th", ".pt")
 
@@ -74,6 +75,8 @@ def _open_file(path: Path, location: str) -> Source:
             tensors, metadata = read_safetensors(path)
         case "torch zip" as kind:
             tensors, metadata = read_torch_zip(path)
+        case "torch legacy" as kind:
+            tensors, metadata = read_torch_legacy(path)
         case "npz" as kind:
             tensors = read_npz(path)
         case kind:
@@ -94,7 +97,9 @@ def _format_of(path: Path) -> str:
     if start.startswith(b"PK"):
         return _zip_kind(path)
     if len(start) > 2 and start[0] == 0x80 and start[1] <= 5:
-        refuse_legacy(path)
+        if is_torch_legacy(path):
+            return "torch legacy"
+        refuse_pickle(path)
     if start and (0x80 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF)):
         return "flax msgpack"
     if path.suffix in (".npz", ".pth", ".th", ".pt"):

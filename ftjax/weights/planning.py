@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ftjax.errors import WeightsError, did_you_mean
-from ftjax.weights.load_plan import LoadPlan, LoadRow, Transfer
+from ftjax.weights.item_rows import ITEM_TABLES, ItemIds, match_items
+from ftjax.weights.load_plan import MATCHED, LoadPlan, LoadRow, Transfer
 from ftjax.weights.maps import NAME_MAPS
 from ftjax.weights.maps.base import Entry, NameMap, Recognised
 from ftjax.weights.resize import Grid
@@ -39,6 +40,7 @@ class _Case:
     reinitialise: tuple[str, ...]
     fresh: tuple[str, ...]
     image_size: tuple[int, int] | None
+    items: ItemIds | None = None
 
 
 def plan(
@@ -49,6 +51,7 @@ def plan(
     reinitialise: tuple[str, ...] = ("head",),
     fresh: tuple[str, ...] = (),
     image_size: tuple[int, int] | None = None,
+    items: ItemIds | None = None,
 ) -> LoadPlan:
     """Decide where every leaf of a model comes from.
 
@@ -59,11 +62,12 @@ def plan(
       reinitialise: prefixes of paths that are initialised when the file has them in another shape or not at all; in the same shape they are loaded.
       fresh: prefixes of paths that are initialised whatever the file has.
       image_size: height and width that the model sees; None: a square grid of patches.
+      items: of a recommender: the ids of the file's items and of the model's, by which the rows of its tables are moved.
 
     Raises:
       WeightsError: leaves or tensors without explanation, shapes that differ elsewhere, another architecture, or numbers that are not finite.
     """
-    case = _Case(source, recognised, NAME_MAPS[recognised.name_map], (*reinitialise, *LACKED), fresh, image_size)
+    case = _Case(source, recognised, NAME_MAPS[recognised.name_map], (*reinitialise, *LACKED), fresh, image_size, items)
     entries = case.name_map.entries(source.tensors, recognised)
     by_target = _by_target(case, entries)
     problems: list[str] = []
@@ -80,7 +84,8 @@ def plan(
             transfers[path] = transfer
     ignored, leftovers = _account(case, entries, target, {transfer.source for transfer in transfers.values()})
     _refuse(case, target, problems + leftovers)
-    result = LoadPlan(source, recognised.name_map, tuple(rows), ignored, transfers)
+    moved = next((transfer.items for transfer in transfers.values() if transfer.items is not None), None)
+    result = LoadPlan(source, recognised.name_map, tuple(rows), ignored, transfers, moved)
     result.verify()
     return result
 
@@ -133,6 +138,11 @@ def _fit(case: _Case, entry: Entry, shape: tuple[int, ...], dtype: np.dtype) -> 
             kept = "class token kept" if tokens == 1 else "class and distillation token kept"
             why = f"bicubic from {grids[0][0]}x{grids[0][1]} to {grids[1][0]}x{grids[1][1]} patches, {kept}"
             return LoadRow(entry.target, shape, entry.source, stored, "resized", why), dataclasses.replace(transfer, resize=_resize(case, *grids))
+    if case.items is not None and entry.target in ITEM_TABLES and found is not None and found[1:] == shape[1:]:
+        moved = match_items(case.items, found[0], shape[0], case.source.location)
+        if not moved.same:
+            return LoadRow(entry.target, shape, entry.source, stored, MATCHED, moved.why), dataclasses.replace(transfer, items=moved)
+        transfer = dataclasses.replace(transfer, items=moved)
     if found == shape:
         reasons = [reason for reason in (entry.conversion.name, f"{kind} -> {dtype}" if kind != dtype else "") if reason]
         return LoadRow(entry.target, shape, entry.source, stored, "converted" if reasons else "loaded", ", ".join(reasons)), transfer
@@ -231,6 +241,8 @@ def describe(target: Target) -> str:
     if "stem/patch/kernel" in target:
         patch = target["stem/patch/kernel"][0]
         return f"a vit of {blocks} blocks, patch {patch[0]}, width {patch[-1]}"
+    if "item/embedding" in target:
+        return f"a recommender of {blocks} blocks, {' rows of width '.join(map(str, target['item/embedding'][0]))}"
     if "stem/conv/kernel" not in target:
         return f"unknown, with the leaves {', '.join(list(target)[:4])}"
     family = "mobilenet_v2" if "top/conv/kernel" in target else "resnet"

@@ -69,7 +69,7 @@ class Source:
 
     Attributes:
       tensors: every tensor by the name that the file gives it.
-      format: `"safetensors"`, `"flax msgpack"`, `"orbax"`, `"npz"` or `"torch zip"`.
+      format: `"safetensors"`, `"flax msgpack"`, `"orbax"`, `"npz"`, `"torch zip"` or `"torch legacy"`.
       location: what the user asked for.
       sha256: of the file; of the sorted list of files and their digests where there are several.
       metadata: the texts that came with the tensors.

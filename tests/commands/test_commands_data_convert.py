@@ -58,5 +58,7 @@ def test_texts_are_written_with_the_model_that_cuts_them(config, tmp_path, capsy
 def test_what_cannot_be_converted_is_refused(config, tmp_path, capsys):
     assert main(["data", "convert", "--config", config("squad", tmp_path / "x.json"), "--output", str(tmp_path / "fast")]) == 2
     assert capsys.readouterr().err == "ftjax: data.source='squad' is one JSON file, read at once; there is nothing to convert\n"
+    assert main(["data", "convert", "--config", config("interactions", tmp_path / "x.csv"), "--output", str(tmp_path / "fast")]) == 2
+    assert capsys.readouterr().err.endswith("is a log that is read in seconds; there is nothing to convert\n")
     assert main(["data", "convert", "--config", config("npz", tmp_path), "--output"]) == 2
     assert "expected one argument" in capsys.readouterr().err

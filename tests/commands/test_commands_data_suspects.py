@@ -80,7 +80,9 @@ def test_rows_of_data_drop_are_left_out_before_features_are_computed(digits, tmp
 def test_what_cannot_be_judged_is_refused(digits, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert report(digits, page, "--config.model.image_size=(16, 16)") == 2
-    assert "--config.model.image_size means nothing to `data report`; it reads data.*, text.* and task.name" in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert "--config.model.image_size means nothing to `data report`; it reads data.*, text.*, recommendation.* and task.name" in re.sub(
+        r"\s+", " ", capsys.readouterr().err
+    )
     table = tmp_path / "scores.csv"
     table.write_text("text,label\none,0.5\ntwo,0.7\n")
     assert report(table, page, "--pretrained", "builtin:digits", "--config.task.name=regression") == 2

@@ -74,13 +74,51 @@ def test_a_module_state_dict_of_torch_is_read_and_a_whole_module_refused(tmp_pat
 
 
 @pytest.mark.parity
-def test_torch_files_from_before_2020_are_refused_with_the_way_to_convert_them(tmp_path):
+def test_a_torch_file_from_before_2020_is_read_without_running_it(tmp_path):
     torch = pytest.importorskip("torch")
-    torch.save({"w": torch.zeros(3)}, tmp_path / "x.th", _use_new_zipfile_serialization=False)
-    with pytest.raises(WeightsError, match=r"x\.th is torch's format from before 2020, .* torch\.save\(torch\.load\('x\.th', weights_only=True"):
-        open_weights(str(tmp_path / "x.th"))
+    state = {"w": torch.arange(12.0).reshape(3, 4).T, "half": torch.ones(2, dtype=torch.bfloat16), "count": torch.tensor(7)}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "x.th", _use_new_zipfile_serialization=False)
+    source = open_weights(str(tmp_path / "x.th"))
+    assert source.format == "torch legacy"
+    assert source.metadata == {"unwrapped": "state_dict", "left out": "epoch"}
+    same(source.tensors, {name: value.float().numpy() if name == "half" else value.numpy() for name, value in state.items()})
 
 
-def test_the_real_s3rec_file_is_of_the_old_format_and_refused(shared_data):
-    with pytest.raises(WeightsError, match="torch's format from before 2020"):
-        open_weights(str(shared_data / "weights" / "s3rec_beauty"))
+def old_file(path, count=3, value=None, tail=b""):
+    """A file of the old format, written by hand: {"w": [1, 2, 3]}, protocol 2."""
+
+    def text(value):
+        return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x03Nt" + b"Q"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00K\x03\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR"
+    state = b"\x80\x02}" + text("w") + (tensor if value is None else value) + b"s."
+    machine = b"\x80\x02}" + text("little_endian") + b"\x88s."
+    keys = b"\x80\x02](" + text("0") + b"e."
+    numbers = count.to_bytes(8, "little") + np.array([1, 2, 3], "<f4").tobytes()
+    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + b"\x80\x02M\xe9\x03." + machine + state + keys + numbers + tail)
+    return str(path)
+
+
+def test_the_old_format_is_read_and_what_does_not_add_up_is_refused(tmp_path):
+    np.testing.assert_array_equal(open_weights(old_file(tmp_path / "x.pt")).tensors["w"], [1, 2, 3])
+    with pytest.raises(WeightsError, match=r"storage '0' should have 3 numbers and says 4; the file is damaged"):
+        open_weights(old_file(tmp_path / "count.pt", count=4))
+    with pytest.raises(WeightsError, match=r"its contents need \d+; it is truncated or damaged"):
+        open_weights(old_file(tmp_path / "tail.pt", tail=b"x"))
+    whole = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[:-1])
+    with pytest.raises(WeightsError, match="truncated or damaged"):
+        open_weights(str(tmp_path / "cut.pt"))
+    (tmp_path / "short.pt").write_bytes(whole[:40])
+    with pytest.raises(WeightsError, match="whose contents cannot be read"):
+        open_weights(str(tmp_path / "short.pt"))
+    with pytest.raises(WeightsError, match=r"asks for 'os\.system', which is not allowed"):
+        open_weights(old_file(tmp_path / "code.pt", value=b"cos\nsystem\n(X\x02\x00\x00\x00lstR"))
+
+
+def test_the_real_s3rec_file_is_of_the_old_format_and_read(shared_data):
+    source = open_weights(str(shared_data / "weights" / "s3rec_beauty"))
+    assert source.format == "torch legacy"
+    assert source.tensors.shape("item_embeddings.weight") == (12103, 64)
+    assert all(np.isfinite(array).all() for array in source.tensors.values())

@@ -16,6 +16,20 @@ def read_parquet(path: Path) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     Raises:
       DataError: it is no Parquet file, damaged, or unpacks to too much.
     """
+    found = open_parquet(path)
+    try:
+        columns = {name: column.to_pylist() for name, column in zip(found.column_names, found.columns)}
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path} is no Parquet file that can be read: {str(error).splitlines()[0]}") from None
+    return tuple(columns), list(zip(*columns.values()))
+
+
+def open_parquet(path: Path) -> Any:
+    """The `pyarrow.Table` of a Parquet file.
+
+    Raises:
+      DataError: it is no Parquet file, damaged, or unpacks to too much.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -25,12 +39,11 @@ def read_parquet(path: Path) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         found = pyarrow.parquet.ParquetFile(path)
         if sum(found.metadata.row_group(group).total_byte_size for group in range(found.metadata.num_row_groups)) > LARGEST_FILE:
             raise DataError(f"{path} unpacks to more than {LARGEST_FILE:,} bytes; keep the columns and rows that are needed")
-        columns = {name: column.to_pylist() for name, column in zip(found.schema_arrow.names, found.read().columns)}
+        return found.read()
     except DataError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is no Parquet file that can be read: {str(error).splitlines()[0]}") from None
-    return tuple(columns), list(zip(*columns.values()))
 
 
 def read_arrow(path: Path) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

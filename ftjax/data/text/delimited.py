@@ -68,12 +68,24 @@ def read_delimited(text: str, where: str, config: TextConfig, kind: str | None) 
     return Found(columns, [fields for _, fields in good], [line for line, _ in good], facts, warnings, rejected)
 
 
+def given_delimiter(config: TextConfig) -> str | None:
+    """What `text.delimiter` says; None: nothing.
+
+    Raises:
+      ConfigError: it is a line break or a quote.
+    """
+    if config.delimiter is None:
+        return None
+    given = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}.get(config.delimiter, config.delimiter)
+    if not given or "\n" in given or "\r" in given or '"' in given:
+        raise ConfigError(f"text.delimiter={config.delimiter!r}: allowed is any text without line breaks and double quotes, such as ',' or '\\t'")
+    return given
+
+
 def _delimiter(text: str, config: TextConfig, kind: str | None) -> str | None:
     """What separates columns; None: there is one column."""
-    if config.delimiter is not None:
-        given = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}.get(config.delimiter, config.delimiter)
-        if not given or "\n" in given or "\r" in given or '"' in given:
-            raise ConfigError(f"text.delimiter={config.delimiter!r}: allowed is any text without line breaks and double quotes, such as ',' or '\\t'")
+    given = given_delimiter(config)
+    if given is not None:
         return given
     if kind == "tsv":
         return "\t"

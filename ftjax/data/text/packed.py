@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,39 @@ def read_unpacked(path: Path, most: int) -> bytes:
     Raises:
       DataError: it is damaged, or there are more than `most` bytes.
     """
-    with path.open("rb") as raw:
-        start = raw.read(4)
-    if not start.startswith((_GZIP, _ZSTANDARD)):
-        if path.suffix.lower() in ENDINGS:
-            raise DataError(f"{path} is not compressed as its name says (it begins with {start!r}); rename it")
+    if not _start_of(path).startswith((_GZIP, _ZSTANDARD)) and path.suffix.lower() not in ENDINGS:
         return path.read_bytes()
     data = bytearray()
-    try:
-        with _opened(path, start) as file:
-            while chunk := file.read(2**20):
-                data += chunk
-                if len(data) > most:
-                    raise DataError(f"{path} unpacks to more than {most:,} bytes; cut it into smaller files")
-    except DataError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} cannot be unpacked: is it cut short or damaged? ({str(error).splitlines()[0]})") from error
+    for piece in unpacked_pieces(path):
+        data += piece
+        if len(data) > most:
+            raise DataError(f"{path} unpacks to more than {most:,} bytes; cut it into smaller files")
     return bytes(data)
+
+
+def unpacked_pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, unpacked where it begins as such a file does, a mebibyte at a time.
+
+    Raises:
+      DataError: it is damaged.
+    """
+    start = _start_of(path)
+    packed = start.startswith((_GZIP, _ZSTANDARD))
+    if not packed and path.suffix.lower() in ENDINGS:
+        raise DataError(f"{path} is not compressed as its name says (it begins with {start!r}); rename it")
+    try:
+        with _opened(path, start) if packed else path.open("rb") as file:
+            while piece := file.read(2**20):
+                yield piece
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        if not packed:
+            raise
+        raise DataError(f"{path} cannot be unpacked: is it cut short or damaged? ({str(error).splitlines()[0]})") from error
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as raw:
+        return raw.read(4)
 
 
 def _opened(path: Path, start: bytes) -> Any:

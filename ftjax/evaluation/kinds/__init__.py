@@ -7,11 +7,12 @@ from ftjax.evaluation.kinds.classification import ClassificationMeasures
 from ftjax.evaluation.kinds.embeddings import EmbeddingMeasures, EmbeddingRecords
 from ftjax.evaluation.kinds.language import PreferenceMeasures, PreferenceRecords, WritingMeasures, WritingRecords
 from ftjax.evaluation.kinds.multi_label import MultiLabelMeasures, MultiLabelRecords
+from ftjax.evaluation.kinds.recommendation import RecommendationMeasures
 from ftjax.evaluation.kinds.regression import RegressionMeasures, RegressionRecords
 from ftjax.evaluation.kinds.tokens import TokenMeasures, TokenRecords
 from ftjax.evaluation.measures import Measures
 from ftjax.evaluation.records import check_top_k
-from ftjax.tasks import Classification, LanguageModeling, MultiLabel, Preference, QuestionAnswering, Regression, Task, TokenClassification
+from ftjax.tasks import Classification, LanguageModeling, MultiLabel, Preference, QuestionAnswering, Recommendation, Regression, Task, TokenClassification
 
 __all__ = [
     "AnswerMeasures",
@@ -23,6 +24,7 @@ __all__ = [
     "MultiLabelRecords",
     "PreferenceMeasures",
     "PreferenceRecords",
+    "RecommendationMeasures",
     "RegressionMeasures",
     "RegressionRecords",
     "TokenMeasures",
@@ -58,4 +60,6 @@ def measures_of(task: Task, top_k: int = 5) -> Measures:
         return WritingMeasures()
     if isinstance(task, Preference):
         return PreferenceMeasures(task)
+    if isinstance(task, Recommendation):
+        return RecommendationMeasures(len(task.classes), task.k, task.cold_below, task.sampled_negatives, task.item_chunk, task.several)
     return EmbeddingMeasures()

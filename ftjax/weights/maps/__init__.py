@@ -9,6 +9,7 @@ from ftjax.weights.maps.mobilenet_keras import KERAS_MOBILENET_V2
 from ftjax.weights.maps.native import NATIVE
 from ftjax.weights.maps.resnet_flax import FLAX_PREACT_RESNET, FLAX_RESNET
 from ftjax.weights.maps.resnet_torch import CIFAR_TORCH_RESNET, TORCHVISION_RESNET
+from ftjax.weights.maps.s3rec import S3REC
 from ftjax.weights.maps.vit_jax import BIG_VISION_VIT, VISION_TRANSFORMER_VIT
 from ftjax.weights.maps.vit_timm import TIMM_VIT
 
@@ -30,6 +31,7 @@ NAME_MAPS = {
         *HF_BERTS.values(),
         HF_MODERNBERT,
         HF_DECODER,
+        S3REC,
     )
 }
 """Every table by its name, in the order in which a file is tried."""

@@ -168,8 +168,10 @@ class _Machine:
         return View(storage, offset, shape, strides)
 
     def storage(self, identity: Any) -> Storage:
-        """A persistent id `("storage", type, key, device, count)`."""
-        kind, symbol, key, _, count = self._expect(identity, tuple)
+        """A persistent id `("storage", type, key, device, count)`, in the old format with a sixth, None: the storage is no view of another one."""
+        kind, symbol, key, _, count, *view = self._expect(identity, tuple)
+        if view not in ([], [None]):
+            raise WeightsError(f"{self.where}: data.pkl has a storage that is a part of another one, which torch has not written since 2017; {HINT}")
         name = self._expect(symbol, Symbol).name.removeprefix("torch ")
         if kind != "storage" or name not in STORAGES or not isinstance(key, str) or type(count) is not int or count < 0:
             raise WeightsError(f"{self.where}: data.pkl names a storage that is not valid: type {name!r}, allowed: {', '.join(STORAGES)}")

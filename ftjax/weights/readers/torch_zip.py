@@ -20,16 +20,14 @@ LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
-def refuse_legacy(path: Path) -> None:
-    """A torch file from before the zip format (2020), or any other bare pickle.
+def refuse_pickle(path: Path) -> None:
+    """A bare pickle that is not torch's.
 
     Raises:
       WeightsError: always; the message says how to convert the file.
     """
-    with path.open("rb") as file:
-        kind = "torch's format from before 2020" if file.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC else "a bare pickle"
     raise WeightsError(
-        f"{path} is {kind}, which can only be read by running it; where you trust it, convert it with torch: "
+        f"{path} is a bare pickle, which can only be read by running it; where you trust it, convert it with torch: "
         f"torch.save(torch.load({path.name!r}, weights_only=True, map_location='cpu'), 'converted.pth')"
     )
 
@@ -49,7 +47,7 @@ def read_torch_zip(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             value = read_pickle(archive.read(f"{root}/data.pkl"), str(path))
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
         raise WeightsError(f"{path}: not a readable torch zip file ({error}); it may be truncated") from None
-    state, metadata = _unwrap(path, value)
+    state, metadata = unwrap(path, value)
     return {name: _tensor(path, root, name, view, entries) for name, view in state.items()}, metadata
 
 
@@ -76,7 +74,7 @@ def _root(path: Path, entries: dict[str, zipfile.ZipInfo]) -> str:
     return roots[0]
 
 
-def _unwrap(path: Path, value: Any) -> tuple[dict[str, View], dict[str, str]]:
+def unwrap(path: Path, value: Any) -> tuple[dict[str, View], dict[str, str]]:
     """The dict of tensors inside what was saved, and a note of what it was taken from."""
     metadata = {}
     for wrapper in WRAPPERS:
@@ -112,6 +110,11 @@ def _read(path: Path, entry: str, view: View) -> np.ndarray:
             flat = np.frombuffer(archive.read(entry), view.storage.dtype)
     except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
         raise WeightsError(f"{path}: {entry!r} is damaged: {error}") from None
+    return strided(flat, view)
+
+
+def strided(flat: np.ndarray, view: View) -> np.ndarray:
+    """The view of a storage's numbers, as an array of its own."""
     if not np.prod(view.shape, dtype=np.int64):
         return np.empty(view.shape, view.storage.dtype)
     strides = [stride * flat.itemsize for stride in view.strides]
