@@ -53,7 +53,7 @@ Table = tuple[str, tuple[str, ...], Sequence[tuple[Any, ...]]]
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """What the terminal shows."""
     if "interactions" in report:
-        return recommendation.terminal(report)
+        return list(recommendation.terminal(report))
     splits = report["splits"]
     found: list[Table] = [
         ("rows", ("split", "rows", "classes", "smallest class", "largest class"), [_split_row(name, split) for name, split in splits.items()])
