@@ -54,7 +54,9 @@ def _measured(metrics: Mapping[str, Any], name: str) -> list[tuple[float, float]
         value = wording.entry(entry)["value"]
         if at is not None and value is not None:
             points.append((float(at[1]), value))
-    return sorted(points)
+        elif name == "ndcg" and value is not None and re.fullmatch(r"hr_at_1(_sampled_\d+)?", str(metric)):
+            points.append((1.0, value))  # of one item NDCG is the hit rate, and is not said twice
+    return sorted(dict(points).items())
 
 
 def _table(run: Run) -> list[dict[str, Any]]:
