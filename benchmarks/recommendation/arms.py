@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from benchmarks.text.settings import minilm
 from ftjax import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, RecommendationConfig, ReportConfig, TaskConfig, TextConfig, TrainConfig
@@ -66,14 +65,14 @@ def beauty(shared: Path, arm: str, lengths: Lengths) -> Config:
     )
 
 
-def s3rec(shared: Path, lengths: Lengths, **changed: Any) -> Config:
+def s3rec(shared: Path, lengths: Lengths) -> Config:
     """S3-Rec's pretrained Beauty model fine-tuned by its authors' loss (BCE, one negative), dropout 0.5; its baseline "scratch" begins at random."""
     return Config(
         method="full",
         data=DataConfig(source="interactions", path=str(shared / "rec" / "amazon_beauty" / "Beauty.txt")),
         task=TASK,
         model=ModelConfig(pretrained=str(shared / "weights" / "s3rec_beauty" / "Beauty-epochs-150.pt"), precision="bfloat16", dropout=0.5),
-        recommendation=RecommendationConfig(max_length=50, **({"loss": "bce"} | changed)),
+        recommendation=RecommendationConfig(max_length=50, loss="bce"),
         train=_train(256, lengths.s3rec, None, f"{lengths.s3rec[1]} epochs"),
         optimizer=ADAM,
         evaluation=EvaluationConfig(batch_size=512, baselines=("majority", "item_knn", "pretrained", "scratch")),
@@ -100,9 +99,15 @@ def movielens(shared: Path, model: str, lengths: Lengths) -> Config:
 def tower(shared: Path, arm: str, lengths: Lengths) -> Config:
     """Two towers on MovieLens small split by time: items by their titles ("text"), by ids alone ("ids"), or both; in-batch negatives with logQ."""
     folder = shared / "rec" / "ml_latest_small"
-    text = {"items_path": str(folder / "movies.csv"), "item_text": "title,genres", "text_encoder": str(minilm())} if arm != "ids" else {}
     wanted = RecommendationConfig(
-        leave_out="time", long_histories="windows", loss="sampled_softmax", negative_sampling="in_batch", item_ids=arm != "text", **text
+        leave_out="time",
+        long_histories="windows",
+        loss="sampled_softmax",
+        negative_sampling="in_batch",
+        item_ids=arm != "text",
+        items_path=str(folder / "movies.csv"),
+        item_text="title,genres",
+        text_encoder=str(minilm()) if arm != "ids" else None,
     )
     return Config(
         method="scratch",

@@ -162,7 +162,7 @@ def text(found: Mapping[str, Any]) -> str:
         if not runs:
             continue
         metrics = MAIN if prefix == "movielens" else (*MAIN, "cold_hr_at_10", "cold_ndcg_at_10")
-        rows = [(name, *(told(run.get("test", {}).get(metric)) for metric in metrics)) for name, run in runs.items()]
+        rows: list[tuple[str, ...]] = [(name, *(told(run.get("test", {}).get(metric)) for metric in metrics)) for name, run in runs.items()]
         baselines = next((run["baselines"] for run in runs.values() if run.get("baselines")), {})
         rows += [(name, *(told(baseline.get(metric)) for metric in metrics)) for name, baseline in baselines.items()]
         parts.append(f"\n## {title}\n\n" + table(("run", *metrics), rows))

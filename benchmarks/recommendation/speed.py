@@ -69,10 +69,11 @@ class Ours:
 
     def steps(self, batches: Sequence[Any]) -> None:
         """Train on these batches."""
+        losses = []
         for batch in batches:
             self.state, metrics = self.feed.advance(self.state, self.plan.put(batch))
-            self.losses.append(metrics["loss"])
-        self.losses[-len(batches) :] = [float(loss) for loss in self.losses[-len(batches) :]]
+            losses.append(metrics["loss"])
+        self.losses += [float(loss) for loss in losses]
 
     def rank(self, batches: Sequence[Any]) -> np.ndarray:
         """The place of each target."""
