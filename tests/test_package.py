@@ -13,7 +13,8 @@ from ftjax import configuration
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "ftjax").rglob("*.py"))
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+"""Those of `configs/ablations` are read by `tests/ablation`."""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -85,8 +85,7 @@ def prepare(
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
     spec = selection.spec(task.outputs or selection.own_outputs)
-    facts = _facts(config, models.build(spec), dataset, keeps_head, mesh, measures)
-    resolved = recipes.fill(resolved, facts)
+    resolved = recipes.fill(resolved, facts := _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
@@ -99,12 +98,10 @@ def prepare(
     rule = adapters.partition_spec(bound, model.partition_spec)
     table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
-    found = coefficients.phases(table, config.coefficient.phases)
-    coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
+    coefficients.check_composes(config, len(found := coefficients.phases(table, config.coefficient.phases)), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
-    followed = len(dataset.splits["train"]) if config.train.cartography else 0
-    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
+    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=config.train.cartography * len(dataset.splits["train"]))
     state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
     dataset = _referenced(config, dataset, task, model, preprocessing, state.params, mesh)
     meter = prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
