@@ -21,6 +21,8 @@ NAMES = {
 RIVALS = ("item_knn", "pretrained", "probe", "scratch")
 """Baselines that are an alternative to fine-tuning; to beat the majority class only shows that something was learnt."""
 
+_SMALL = 0.1
+
 TITLES = {
     "ece": "calibration error",
     "entity_f1": "entity F1",
@@ -63,10 +65,12 @@ def verdict(
     metric = metric or Accuracy()
     names = NAMES | {"majority": majority}
     differences = {name: baselines[name]["difference"] for name in NAMES if "difference" in baselines.get(name, {})}
-    reached = f"{what} reached {_span(test[metric.name])} test {TITLES.get(metric.name, metric.name.replace('_', ' '))}"
+    # Of a value of a few hundredths, two decimals would leave one digit.
+    least = 4 if abs(test[metric.name]["value"]) < _SMALL else 2
+    reached = f"{what} reached {_span(test[metric.name], least)} test {TITLES.get(metric.name, metric.name.replace('_', ' '))}"
     if not differences:
         return f"{reached}. No baseline was measured beside it, so whether it was worth it is not known."
-    told = _join([_compared(names[name], difference) for name, difference in differences.items()])
+    told = _join([_compared(names[name], difference, least) for name, difference in differences.items()])
     signs = {name: _sign(difference) * (1 if metric.higher_is_better else -1) for name, difference in differences.items()}
     # Of an error, less is better, which not every reader of the numbers has in mind.
     return f"{reached}{'' if metric.higher_is_better else ' (lower is better)'}, {told}{_conclusion(signs)}"
@@ -93,24 +97,24 @@ def _sign(difference: Mapping[str, float]) -> int:
     return int(difference["low"] > 0) - int(difference["high"] < 0)
 
 
-def _compared(name: str, difference: Mapping[str, float]) -> str:
+def _compared(name: str, difference: Mapping[str, float], least: int) -> str:
     sign = _sign(difference)
     if sign > 0:
-        return f"{_span(difference)} above {name}"
+        return f"{_span(difference, least)} above {name}"
     if sign < 0:
-        return f"{_span({'value': -difference['value'], 'low': -difference['high'], 'high': -difference['low']})} below {name}"
-    return f"not distinguishable from {name} (a difference of {_span(difference, signed=True)})"
+        return f"{_span({'value': -difference['value'], 'low': -difference['high'], 'high': -difference['low']}, least)} below {name}"
+    return f"not distinguishable from {name} (a difference of {_span(difference, least, signed=True)})"
 
 
-def _span(interval: Mapping[str, float], *, signed: bool = False) -> str:
-    value, low, high = (_number(interval[key], signed=signed) for key in ("value", "low", "high"))
+def _span(interval: Mapping[str, float], least: int, *, signed: bool = False) -> str:
+    value, low, high = (_number(interval[key], least, signed=signed) for key in ("value", "low", "high"))
     return f"{value}, {low} to {high}" if signed else f"{value} ({low} to {high})"
 
 
-def _number(value: float, *, signed: bool = False) -> str:
-    """Two decimals; more where two would make a 0 or a 1 of something that is not."""
+def _number(value: float, least: int, *, signed: bool = False) -> str:
+    """`least` decimals; more where they would make a 0 or a 1 of something that is not."""
     digits = next((digits for digits in (2, 3) if round(value, digits) not in (-1, 0, 1)), 4)
-    digits = 2 if value in (-1, 0, 1) else digits
+    digits = max(least, 2 if value in (-1, 0, 1) else digits)
     text = f"{value:{'+' if signed else ''}.{digits}f}"
     return text.lstrip("+-") if float(text) == 0 else text
 

@@ -6,7 +6,7 @@ Every function takes what a run directory may hold and gives plain values; the t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ftjax.reporting import ranking_figures, texts, wording
@@ -54,7 +54,9 @@ def _measured(metrics: Mapping[str, Any], name: str) -> list[tuple[float, float]
         value = wording.entry(entry)["value"]
         if at is not None and value is not None:
             points.append((float(at[1]), value))
-    return sorted(points)
+        elif name == "ndcg" and value is not None and re.fullmatch(r"hr_at_1(_sampled_\d+)?", str(metric)):
+            points.append((1.0, value))  # of one item NDCG is the hit rate, and is not said twice
+    return sorted(dict(points).items())
 
 
 def _table(run: Run) -> list[dict[str, Any]]:
@@ -162,11 +164,11 @@ def _removed(entry: Mapping[str, Any]) -> tuple[str, str]:
     return wording.printable(entry.get("policy", "")), ", ".join([*owners, f"{wording.count(entry.get('events'))} events"])
 
 
-def terminal(data: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], Sequence[tuple[Any, ...]]]]:
+def terminal(data: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
     """(title, columns, rows) of a log for the terminal."""
     found = log(data)
     splits = [tuple(split[key] for key in ("name", "rows", "known", "cut", "cold", "unseen")) for split in found["splits"]]
-    tables: list[tuple[str, tuple[str, ...], Sequence[tuple[Any, ...]]]] = [
+    tables: list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]] = [
         ("rows", ("split", "users", "known events (median)", "longer than max_length", "cold target", "target unseen in training"), splits),
         ("log", ("what", "found"), [*((f"column of the {role}", f"{column} ({why})") for role, column, why in found["columns"]), *found["facts"]]),
         (
@@ -175,4 +177,4 @@ def terminal(data: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], Sequen
             [(entry["title"], *(value for _, value in entry["values"])) for entry in found["spread"]],
         ),
     ]
-    return [*tables, ("left out", ("by", "what"), found["removed"])] if found["removed"] else tables
+    return [*tables, ("left out", ("by", "what"), [*found["removed"]])] if found["removed"] else tables

@@ -163,9 +163,13 @@ def percent(value: Any, decimals: int = 1) -> str:
     return f"{100 * value:.{decimals}f}%" if math.isfinite(value) else str(float(value))
 
 
-def metric(name: str, value: Any) -> str:
-    """A metric's value in its own unit: percent for shares, otherwise three decimals; small ones of rankings, where thousandths matter, a decimal more."""
-    fine = is_finite(value) and abs(value) < 0.1 and RANKED.fullmatch(name) is not None
+def metric(name: str, value: Any, *, like: Any = None) -> str:
+    """A metric's value in its own unit: percent for shares, otherwise three decimals; small ones of rankings, where thousandths matter, a decimal more.
+
+    `like` is the value whose decimals it shares: the ends of an interval those of what lies between.
+    """
+    size = like if is_finite(like) else value
+    fine = is_finite(size) and abs(size) < 0.1 and RANKED.fullmatch(name) is not None
     if is_share(name):
         return percent(value, 2 if fine else 1)
     return f"{value:.{4 if fine else 3}f}" if is_finite(value) else number(value)
@@ -183,7 +187,7 @@ def bounds(name: str, value: Any) -> str:
     found = entry(value)
     if not (is_finite(found["low"]) and is_finite(found["high"])):
         return ""
-    low, high = (metric(name, found[key]).removesuffix("%") for key in ("low", "high"))
+    low, high = (metric(name, found[key], like=found["value"]).removesuffix("%") for key in ("low", "high"))
     return f"[{low}, {high}]"
 
 

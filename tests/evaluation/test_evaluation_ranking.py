@@ -114,3 +114,12 @@ def test_a_sampled_place_is_the_place_among_the_sample(seed):
         own, others = scores[row, targets[row, 0]], scores[row, negatives[row, :6]]
         assert found.ranks[row, 0] == 1 + np.sum(others >= own)
         np.testing.assert_allclose(found.scores[row], np.sort([own, *others])[::-1][:3])
+
+
+def test_users_on_eight_devices_are_ranked_as_on_one():
+    generator = np.random.default_rng(5)
+    rows = random_rows(generator, 16, ITEMS, targets=2)
+    users, table = (jnp.asarray(generator.integers(-2, 3, shape), jnp.float32) for shape in ((16, 3), (ITEMS + 1, 3)))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.device_put(users, jax.NamedSharding(mesh, jax.P("data")))
+    check(rows, users, table, found_for(rows, spread, jax.device_put(table, jax.NamedSharding(mesh, jax.P()))))

@@ -117,3 +117,9 @@ def test_an_error_that_does_not_beat_the_mean_shows_nothing_learnt():
     test = {"rmse": {"value": 0.93, "low": 0.9, "high": 0.95}}
     text = verdict(test, {"majority": BETTER, "probe": WORSE}, metric=RootMeanSquare(), majority="the mean of the training targets")
     assert text.endswith("above the mean of the training targets and 0.04 (0.01 to 0.07) below the linear probe: it has not been shown to learn anything.")
+
+
+def test_values_of_a_few_hundredths_keep_four_decimals():
+    test = {"accuracy": {"value": 0.0488, "low": 0.0347, "high": 0.0631}}
+    told = verdict(test, {"item_knn": {"difference": {"value": 0.0223, "low": 0.0101, "high": 0.0352}}})
+    assert told == "Fine-tuning reached 0.0488 (0.0347 to 0.0631) test accuracy, 0.0223 (0.0101 to 0.0352) above item-kNN: it was worth it."

@@ -103,3 +103,7 @@ def test_metrics_of_lists_are_called_what_people_call_them(name, title, value, t
     assert wording.title(name) == title
     assert wording.metric(name, value) == told
     assert not wording.lower_is_better(name)
+
+
+def test_the_ends_of_an_interval_have_the_decimals_of_their_value():
+    assert wording.with_interval("hr_at_10", {"value": 0.0902, "low": 0.0699, "high": 0.1162}) == "9.02% [6.99, 11.62]"

@@ -86,12 +86,12 @@ def read_log(raw: Raw, columns: Mapping[str, Mapping[str, str]], config: Recomme
     """
     if not raw.table.num_rows + len(raw.rejected):
         raise DataError(f"{raw.where} holds no events")
-    texts = {role: arrow.texts_of(raw.table.column(columns[role]["column"])) for role in ("user", "item")}
+    texts = {role: _texts(raw, columns[role]["column"], role) for role in ("user", "item")}
     why: dict[int, str] = {}
     for role, column in texts.items():
         for row in np.flatnonzero(arrow.missing(column)):
             why.setdefault(int(row), f"it has no {role}")
-    times = read_times(raw.table.column(columns["time"]["column"]), raw.where, raw.name) if "time" in columns else None
+    times = read_times(_readable(raw, columns["time"]["column"], "time"), raw.where, raw.name) if "time" in columns else None
     for row, reason in (times.bad if times else {}).items():
         why.setdefault(row, reason)
     rating = None
@@ -108,6 +108,30 @@ def read_log(raw: Raw, columns: Mapping[str, Mapping[str, str]], config: Recomme
     return Log(raw, users, items, user, item, order[rows], None if rating is None else rating[rows], rows, times), rejected
 
 
+def _readable(raw: Raw, name: str, role: str) -> Any:
+    """A column, unless what is in it are no single values.
+
+    Raises:
+      DataError: they are lists, objects or pictures.
+    """
+    import pyarrow
+
+    column = raw.table.column(name)
+    if pyarrow.types.is_nested(column.type) or pyarrow.types.is_boolean(column.type):
+        raise DataError(f"{raw.where}: the column {name!r} of the {role} holds {column.type}; allowed are texts, numbers and dates")
+    return column
+
+
+def _texts(raw: Raw, name: str, role: str) -> Any:
+    import pyarrow
+
+    column = _readable(raw, name, role)
+    try:
+        return arrow.texts_of(column)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{raw.where}: the column {name!r} of the {role} cannot be read as text: {str(error).splitlines()[0]}") from None
+
+
 def _check_bad(raw: Raw, rejected: list[dict[str, str]], policy: str) -> None:
     total = raw.table.num_rows + len(raw.rejected)
     if rejected and (policy == "error" or len(rejected) == total):
@@ -122,7 +146,7 @@ def _ratings(raw: Raw, columns: Mapping[str, Mapping[str, str]], why: dict[int, 
         raise DataError(
             f"{raw.where} has no column of ratings ({', '.join(raw.table.column_names)}), which recommendation.min_rating reads: say recommendation.rating"
         )
-    values = arrow.real(raw.table.column(columns["rating"]["column"]))
+    values = arrow.real(_readable(raw, columns["rating"]["column"], "rating"))
     for row in np.flatnonzero(~np.isfinite(values)):
         why.setdefault(int(row), "its rating is no number")
     return values

@@ -10,7 +10,7 @@ ITEMS = (
     *("trackid", "songid", "artistid", "bookid", "isbn", "businessid", "gmapid", "gameid", "videoid", "recipeid"),
 )
 TIMES = ("timestamp", "time", "ts", "unixreviewtime", "unixtime", "eventtime", "datetime", "date", "createdat", "reviewdate", "tdat")
-RATINGS = ("rating", "ratings", "stars", "overall", "score", "rate", "reviewscore")
+RATINGS = ("rating", "ratings", "stars", "overall", "score", "rate", "reviewscore", "bookrating")
 TEXTS = ("title", "name", "itemname", "itemtitle", "productname", "producttitle", "movietitle", "headline", "text", "description")
 
 ROLES = {"user": USERS, "item": ITEMS, "time": TIMES, "rating": RATINGS}

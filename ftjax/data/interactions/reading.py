@@ -126,7 +126,7 @@ def _read(path: Path, name: str, text: TextConfig, config: RecommendationConfig)
     warnings = (decoded.warning,) if decoded.warning else ()
     if form.name == "sequences":
         return dataclasses.replace(_sequences(decoded.text, path, name), facts=facts, warnings=warnings)
-    table, line, rejected = _delimited(decoded.text, form)
+    table, line, rejected = _delimited(decoded.text, str(path), form)
     whole = tuple((row_name(name, number), why) for number, why in rejected)
     return Raw(str(path), table, (name,), np.zeros(len(line), np.int64), line, form.name, facts, warnings, whole)
 
@@ -155,7 +155,7 @@ def _written(value: Any) -> str | None:
         return None
 
 
-def _delimited(text: str, form: Form) -> tuple[Any, Int64[np.ndarray, " events"], list[tuple[int, str]]]:
+def _delimited(text: str, where: str, form: Form) -> tuple[Any, Int64[np.ndarray, " events"], list[tuple[int, str]]]:
     """The table, the line of each row, and the lines that have another number of fields. Blank lines are no rows."""
     import pyarrow
     from pyarrow import csv
@@ -167,20 +167,38 @@ def _delimited(text: str, form: Form) -> tuple[Any, Int64[np.ndarray, " events"]
         return "skip"
 
     delimiter = form.delimiter if len(form.delimiter) == 1 else _UNIT
+    quoted = delimiter in (",", ";")
+    if quoted and '"' in text:
+        text = _without_open_quotes(text, rejected)
+    unbalanced = {number for number, _ in rejected}
     body = text if len(form.delimiter) == 1 else text.replace(form.delimiter, _UNIT)
     raw = body.encode("utf-8", "surrogatepass")
-    table = csv.read_csv(
-        io.BytesIO(raw),
-        # One thread: only then does a row that is skipped know its line.
-        read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=form.columns),
-        parse_options=csv.ParseOptions(delimiter=delimiter, quote_char='"' if delimiter == "," else False, ignore_empty_lines=False, invalid_row_handler=skip),
-        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(form.columns, pyarrow.string()), strings_can_be_null=False),
-    )
-    wrong = np.array([number for number, _ in rejected], np.int64)
+    try:
+        table = csv.read_csv(
+            io.BytesIO(raw),
+            # One thread: only then does a row that is skipped know its line.
+            read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=form.columns),
+            parse_options=csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, ignore_empty_lines=False, invalid_row_handler=skip),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(form.columns, pyarrow.string()), strings_can_be_null=False),
+        )
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{where} cannot be read as a table: {str(error).splitlines()[0]}; is a quote left open?") from None
+    rejected.sort()
+    wrong = np.array([number for number, _ in rejected if number not in unbalanced], np.int64)
     line = np.setdiff1d(np.arange(1, table.num_rows + len(wrong) + 1, dtype=np.int64), wrong)
     kept = ~_blank(table, raw, line)
     kept[: int(form.header)] = False
     return (table.filter(pyarrow.array(kept)), line[kept], rejected) if not kept.all() else (table, line, rejected)
+
+
+def _without_open_quotes(text: str, rejected: list[tuple[int, str]]) -> str:
+    """The text with blank lines in the place of those whose quotes are not balanced: such a quote would take in all lines up to the next one."""
+    lines = text.split("\n")
+    for place, line in enumerate(lines):
+        if line.count('"') % 2:
+            rejected.append((place + 1, "its quotes are not balanced"))
+            lines[place] = ""
+    return "\n".join(lines)
 
 
 def _blank(table: Any, raw: bytes, line: np.ndarray) -> np.ndarray:

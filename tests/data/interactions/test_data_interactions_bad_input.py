@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from logs import collect, events, known, write
 
 from ftjax.config import TextConfig
+from ftjax.data.interactions.lines import check_lines
 from ftjax.errors import ConfigError, DataError
 
 
@@ -184,3 +187,31 @@ def test_an_encoding_can_be_told(tmp_path):
     assert warned(collect(path), "is not UTF-8; it was read as latin-1")
     dataset = collect(path, text=TextConfig(encoding="latin-1"))
     assert dataset.splits["test"].ids == ("J\u00f6rg",)
+
+
+@pytest.mark.parametrize("lengths", [(700_000,) * 4, (10, 1_500_000, 10), (2_200_000,)])
+def test_a_line_is_as_long_as_it_is_wherever_the_pieces_end(tmp_path, lengths):
+    path = tmp_path / "log.txt"
+    path.write_text("\n".join("x" * length for length in lengths) + "\n")
+    check_lines(path, max(lengths))
+    with pytest.raises(DataError, match=f"line {lengths.index(max(lengths)) + 1} has more than"):
+        check_lines(path, max(lengths) - 1)
+
+
+def test_columns_of_lists_and_bytes_are_refused(tmp_path):
+    path = tmp_path / "log.parquet"
+    columns = {"user": ["u"] * 4, "item": [["i"]] * 4, "time": [1, 2, 3, 4]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=r"the column 'item' of the item holds list<.*>; allowed are texts, numbers and dates"):
+        collect(path)
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "item": pyarrow.array([b"\xff\xfe"] * 4)}), path)
+    with pytest.raises(DataError, match="the column 'item' of the item cannot be read as text"):
+        collect(path)
+
+
+def test_a_quote_that_is_left_open_costs_its_line_and_no_other(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,time\n" + "".join(f"u,i{place},{place}\n" for place in range(4)) + 'u,"i5,5\nu,"i,6",6\nu,i7\nu,i8,-8\n')
+    with pytest.raises(DataError, match=r"log\.csv:6: its quotes are not balanced\n  log\.csv:8: 2 fields, not 3 .*\n  log\.csv:9: its time -8"):
+        collect(path)
+    assert known(collect(path, bad_files="skip"), "test") == {"u": (["i0", "i1", "i2", "i3"], ["i,6"])}

@@ -132,6 +132,15 @@ def test_quotes_blank_lines_and_lines_of_another_width(tmp_path):
     assert known(dataset, "test") == {"u": (["a,b", "c", "e"], ["f"])}
 
 
+def test_semicolons_with_everything_in_quotes(tmp_path):
+    rows = [f'"u{user}";"0{place}-X";"{place}"' for user in range(3) for place in range(5)]
+    (tmp_path / "log.csv").write_text('"User-ID";"ISBN";"Book-Rating"\n' + "\n".join(rows) + "\n")
+    dataset = collect(tmp_path / "log.csv")
+    assert dataset.classes == tuple(f"0{place}-X" for place in range(5))
+    assert dataset.report["columns"]["item"]["column"] == "ISBN"
+    assert "the log has no times: its lines were taken to be in the order of time" in dataset.report["warnings"]
+
+
 def test_texts_of_items_come_from_their_table(tmp_path):
     path = in_form(tmp_path, "ratings.csv")
     (tmp_path / "movies.csv").write_text('movieId,title,genres\ni0,"One, the first",Drama\ni1,Two,Crime|Drama\ni9,Nine,None\n')
