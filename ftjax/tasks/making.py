@@ -109,7 +109,7 @@ def _check_mixing(what: str, task: TaskConfig, batch_size: int | str | None) -> 
 
 def _check_recommendation(config: Config) -> None:
     wanted, train = config.recommendation, config.train
-    if config.model.head == "new":
+    if config.model.head == "new" and config.method != "scratch":  # the baseline "scratch" says that everything is new
         raise ConfigError("model.head='new': recommendation scores against the table of items, which is no head; leave it open")
     if wanted.negative_sampling == "in_batch" and wanted.loss != "sampled_softmax":
         raise ConfigError(f"recommendation.negative_sampling='in_batch': {wanted.loss} draws for each target; allowed: 'uniform', 'popularity'")

@@ -155,9 +155,9 @@ def test_a_row_of_weight_0_contributes_nothing_to_loss_or_gradient():
         assert not np.any(gradient[1])
 
 
-def asked(train=None, model=None, **recommendation):
+def asked(train=None, model=None, method="scratch", **recommendation):
     return Config(
-        method="scratch",
+        method=method,
         task=TaskConfig(name="recommendation"),
         recommendation=RecommendationConfig(**recommendation),
         train=train or TrainConfig(),
@@ -168,7 +168,7 @@ def asked(train=None, model=None, **recommendation):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (asked(model=ModelConfig(head="new")), "recommendation scores against the table of items, which is no head"),
+        (asked(model=ModelConfig(head="new"), method="full"), "recommendation scores against the table of items, which is no head"),
         (asked(negative_sampling="in_batch", loss="bce"), "bce draws for each target; allowed: 'uniform', 'popularity'"),
         (asked(loss="sampled_softmax", train=TrainConfig(microbatches=2)), "sampled_softmax draws for the whole batch, so a batch in parts is another loss"),
         (
