@@ -136,8 +136,9 @@ def contenders(model: str, workdir: Path, only: str | None = None) -> list[Conte
     folder = workdir / f"speed_{model}"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = lambda name: only in (None, name)  # noqa: E731
-    made: list[Contender] = [Ours(model, method, workdir / "data") for method in ("full", "LoRA") if wanted(f"ftjax {method} bfloat16")]
-    cell = next((one.cell for one in made if one.name.startswith("ftjax LoRA")), None)
+    ours = [Ours(model, method, workdir / "data") for method in ("full", "LoRA") if wanted(f"ftjax {method} bfloat16")]
+    cell = next((one.cell for one in ours if one.name.startswith("ftjax LoRA")), None)
+    made: list[Contender] = [*ours]
     for method, library in (("full", "transformers"), ("LoRA", "peft")):
         for precision in ("float32", "bfloat16"):
             if wanted(f"{library} {method} {precision}"):
@@ -258,7 +259,7 @@ def main() -> None:
     flags = parser.parse_args()
     warnings.simplefilter("ignore")
     if flags.memory:
-        print(json.dumps(memory(*flags.memory, flags.workdir)))
+        print(json.dumps(memory(flags.memory[0], flags.memory[1], flags.workdir)))
         return
     if platform.system() == "Linux" and "GLIBC_TUNABLES" not in os.environ:
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.adapters.speed", *sys.argv[1:]], os.environ | {"GLIBC_TUNABLES": HUGE_PAGES})
