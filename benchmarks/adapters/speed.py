@@ -156,6 +156,7 @@ def measure(model: str, workdir: Path, rounds: int, steps: int) -> dict[str, Any
     for number in range(-1, rounds):
         loads.append(os.getloadavg()[0])
         for one in all_of_them[:: 1 if number % 2 else -1]:
+            one.round(1)  # The first step after another contender's fetches its memory back from the system.
             began, used = time.perf_counter(), time.process_time()
             one.round(steps)
             if number >= 0:  # The round before the first one warms up.
@@ -215,7 +216,8 @@ def render(results: Sequence[dict[str, Any]], used: dict[str, str]) -> str:
         "",
         f"`python -m benchmarks.adapters.speed`: steps of {BATCH} texts of {TOKENS} tokens (MiniLM) or {BATCH} pictures of {PIXELS} pixels (ViT-Ti/16):",
         "forward, backward, clipping and AdamW; LoRA of rank 16 on every matrix of the blocks, dropout 0.1 in MiniLM, none on attention's probabilities.",
-        "One process, every contender in turn in every round; medians over rounds. A ratio is of two contenders in one round: median (smallest to largest).",
+        "One process, every contender in turn in every round, after one step that does not count; medians over rounds.",
+        "A ratio is of two contenders in one round: median (smallest to largest).",
         "*Processor* counts the seconds of all threads, which other work on the machine disturbs less than the clock. Memory: what lies there between steps",
         "(parameters, moments; ftjax also keeps theta0 of what trains), and what a step needs besides: XLA's plan for ftjax; for torch, which has none, the",
         f"peak of resident memory above what lay there before. Both libraries have huge pages (`GLIBC_TUNABLES={HUGE_PAGES}`).",
@@ -258,6 +260,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "adapters")
     parser.add_argument("--output", type=Path, default=RESULTS / "adapters_speed.json", help="the page lies beside it")
     parser.add_argument("--memory", nargs=2, metavar=("MODEL", "CONTENDER"), help="measure the memory of one contender alone and print it")
+    parser.add_argument("--keep_memory", action="store_true", help="measure times alone, and keep the memory of the results that are there")
     flags = parser.parse_args()
     warnings.simplefilter("ignore")
     if flags.memory:
@@ -267,9 +270,10 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.adapters.speed", *sys.argv[1:]], os.environ | {"GLIBC_TUNABLES": HUGE_PAGES})
     kept = files.read_json(flags.output)["results"] if flags.output.exists() else []
     results = {one["model"]: one for one in kept}
+    known = {one["model"]: one["memory"] for one in kept} if flags.keep_memory else {}
     for model in flags.models:
         found = measure(model, flags.workdir, flags.rounds, flags.steps)
-        results[model] = found | {"memory": memories(model, list(found["seconds"]), flags.workdir)}
+        results[model] = found | {"memory": known.get(model) or memories(model, list(found["seconds"]), flags.workdir)}
         files.write_json(flags.output, {"results": list(results.values()), "versions": versions()})
         flags.output.with_suffix(".md").write_text(render(list(results.values()), versions()))
     print(flags.output.with_suffix(".md").read_text())
