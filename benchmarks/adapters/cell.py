@@ -85,7 +85,7 @@ class Cell:
 
     def memory(self) -> dict[str, int]:
         """Bytes that XLA plans for a step: what goes in (parameters, moments, batch) and what it needs besides."""
-        found = next(iter(self.feed.programs.values())).memory_analysis()
+        found: Any = next(iter(self.feed.programs.values())).memory_analysis()
         return {"arguments": int(found.argument_size_in_bytes), "temporaries": int(found.temp_size_in_bytes)}
 
     def counts(self) -> dict[str, int]:

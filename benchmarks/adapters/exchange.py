@@ -45,11 +45,13 @@ def write(cell: Cell, data_set: str, seeds: Sequence[int], folder: Path) -> None
         if kind == "photos" and seed == seeds[0]:
             weights.save_hugging_face(base, trees.flatten(plan.plain(state.params)), held(cell))
         write_adapter(cell, state, folder / f"adapter_{seed}", base)
-        np.savez(folder / f"batches_{seed}.npz", **_stacked([_training_inputs(cell, step, seed) for step in range(plan.steps)]))
+        _save(folder / f"batches_{seed}.npz", _stacked([_training_inputs(cell, step, seed) for step in range(plan.steps)]))
     for split in ("validation", "test"):
-        batches = [{"label": batch["label"], "weight": batch["weight"], **inputs(plan.preprocessing.inputs(batch))} for batch in plan.eval_batches(split)]
+        batches = [
+            {"label": batch["label"], "weight": batch["weight"], **inputs(plan.preprocessing.inputs(plan.put(batch)))} for batch in plan.eval_batches(split)
+        ]
         whole = {name: np.concatenate([np.asarray(batch[name]) for batch in batches]) for name in batches[0]}
-        np.savez(folder / f"{split}.npz", **{name: value[whole["weight"] > 0] for name, value in whole.items()})
+        _save(folder / f"{split}.npz", {name: value[whole["weight"] > 0] for name, value in whole.items()})
     optimizer = plan.config.optimizer
     files.write_json(
         folder / "job.json",
@@ -97,6 +99,10 @@ def inputs(read: Any) -> dict[str, np.ndarray]:
         return {"pixel_values": np.asarray(read, np.float32).transpose(0, 3, 1, 2)}
     names = {"input_ids": "tokens", "attention_mask": "mask", "token_type_ids": "segments"}
     return {name: np.asarray(read[ours], np.int64) for name, ours in names.items()}
+
+
+def _save(path: Path, arrays: Any) -> None:
+    np.savez(path, **arrays)
 
 
 def _stacked(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

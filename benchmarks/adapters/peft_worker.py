@@ -103,7 +103,7 @@ def main(folder: Path) -> None:
         if best is None or value > best[0]:
             best = (value, factor, model)
     assert best is not None
-    tested = []
+    tested: list[dict[str, Any]] = []
     for seed in job["seeds"]:
         model = best[2] if seed == 0 else train(job, folder, best[1], seed)
         answers = correct(model, folder, "test")

@@ -4,9 +4,9 @@
     NPROC=1 OMP_NUM_THREADS=1 python -m benchmarks.adapters.speed          # one thread each, for a machine that others use
 
 Wants an environment with ftjax, torch, transformers and peft. A step is forward, backward, clipping and AdamW on the same batch, whose numbers are random:
-32 texts of 64 tokens for MiniLM, 32 pictures of 64 pixels for ViT-Ti/16. peft starts from the adapters that ftjax drew. Memory is measured in a process for
-each contender: what its state holds, and the peak of resident memory in a step above what lay there between two steps. Writes
-benchmarks/results/adapters_speed.md and .json.
+32 texts of 64 tokens for MiniLM, 32 pictures of 64 pixels for ViT-Ti/16. peft starts from the adapters that ftjax drew. Memory is what the state holds and
+what a step needs besides: as XLA plans it, and for torch, which has no plan, the peak of resident memory in a process of its own above what lay there between
+two steps. Writes benchmarks/results/adapters_speed.md and .json.
 """
 
 from __future__ import annotations
@@ -136,8 +136,9 @@ def contenders(model: str, workdir: Path, only: str | None = None) -> list[Conte
     folder = workdir / f"speed_{model}"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = lambda name: only in (None, name)  # noqa: E731
-    made: list[Contender] = [Ours(model, method, workdir / "data") for method in ("full", "LoRA") if wanted(f"ftjax {method} bfloat16")]
-    cell = next((one.cell for one in made if one.name.startswith("ftjax LoRA")), None)
+    ours = [Ours(model, method, workdir / "data") for method in ("full", "LoRA") if wanted(f"ftjax {method} bfloat16")]
+    cell = next((one.cell for one in ours if one.name.startswith("ftjax LoRA")), None)
+    made: list[Contender] = [*ours]
     for method, library in (("full", "transformers"), ("LoRA", "peft")):
         for precision in ("float32", "bfloat16"):
             if wanted(f"{library} {method} {precision}"):
@@ -155,6 +156,7 @@ def measure(model: str, workdir: Path, rounds: int, steps: int) -> dict[str, Any
     for number in range(-1, rounds):
         loads.append(os.getloadavg()[0])
         for one in all_of_them[:: 1 if number % 2 else -1]:
+            one.round(1)  # The first step after another contender's fetches its memory back from the system.
             began, used = time.perf_counter(), time.process_time()
             one.round(steps)
             if number >= 0:  # The round before the first one warms up.
@@ -165,9 +167,11 @@ def measure(model: str, workdir: Path, rounds: int, steps: int) -> dict[str, Any
 
 
 def memory(model: str, name: str, workdir: Path) -> dict[str, int]:
-    """Of one contender, in this process: bytes held, and the peak of a step above what lay there before it."""
+    """Of one contender, in this process: bytes held, and what a step needs besides: XLA's plan, or the peak of resident memory above what lay there before."""
     one = contenders(model, workdir, name)[0]
     one.round(2)
+    if isinstance(one, Ours):
+        return {"held": one.held(), "step": one.cell.memory()["temporaries"]}
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     one.round(2)
@@ -212,10 +216,11 @@ def render(results: Sequence[dict[str, Any]], used: dict[str, str]) -> str:
         "",
         f"`python -m benchmarks.adapters.speed`: steps of {BATCH} texts of {TOKENS} tokens (MiniLM) or {BATCH} pictures of {PIXELS} pixels (ViT-Ti/16):",
         "forward, backward, clipping and AdamW; LoRA of rank 16 on every matrix of the blocks, dropout 0.1 in MiniLM, none on attention's probabilities.",
-        "One process, every contender in turn in every round; medians over rounds. A ratio is of two contenders in one round: median (smallest to largest).",
+        "One process, every contender in turn in every round, after one step that does not count; medians over rounds.",
+        "A ratio is of two contenders in one round: median (smallest to largest).",
         "*Processor* counts the seconds of all threads, which other work on the machine disturbs less than the clock. Memory: what lies there between steps",
-        "(parameters, moments; ftjax also keeps theta0 of what trains), and the peak of a step above it, in a process of its own. Both libraries have huge",
-        f"pages (`GLIBC_TUNABLES={HUGE_PAGES}`).",
+        "(parameters, moments; ftjax also keeps theta0 of what trains), and what a step needs besides: XLA's plan for ftjax; for torch, which has none, the",
+        f"peak of resident memory above what lay there before. Both libraries have huge pages (`GLIBC_TUNABLES={HUGE_PAGES}`).",
         "",
     ]
     for found in results:
@@ -255,18 +260,20 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "adapters")
     parser.add_argument("--output", type=Path, default=RESULTS / "adapters_speed.json", help="the page lies beside it")
     parser.add_argument("--memory", nargs=2, metavar=("MODEL", "CONTENDER"), help="measure the memory of one contender alone and print it")
+    parser.add_argument("--keep_memory", action="store_true", help="measure times alone, and keep the memory of the results that are there")
     flags = parser.parse_args()
     warnings.simplefilter("ignore")
     if flags.memory:
-        print(json.dumps(memory(*flags.memory, flags.workdir)))
+        print(json.dumps(memory(flags.memory[0], flags.memory[1], flags.workdir)))
         return
     if platform.system() == "Linux" and "GLIBC_TUNABLES" not in os.environ:
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.adapters.speed", *sys.argv[1:]], os.environ | {"GLIBC_TUNABLES": HUGE_PAGES})
     kept = files.read_json(flags.output)["results"] if flags.output.exists() else []
     results = {one["model"]: one for one in kept}
+    known = {one["model"]: one["memory"] for one in kept} if flags.keep_memory else {}
     for model in flags.models:
         found = measure(model, flags.workdir, flags.rounds, flags.steps)
-        results[model] = found | {"memory": memories(model, list(found["seconds"]), flags.workdir)}
+        results[model] = found | {"memory": known.get(model) or memories(model, list(found["seconds"]), flags.workdir)}
         files.write_json(flags.output, {"results": list(results.values()), "versions": versions()})
         flags.output.with_suffix(".md").write_text(render(list(results.values()), versions()))
     print(flags.output.with_suffix(".md").read_text())
