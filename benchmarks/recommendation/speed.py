@@ -181,9 +181,9 @@ def main() -> None:
 def page(found: dict[str, Any], precisions: Sequence[str]) -> str:
     """Both tables as text."""
     parts = [
-        "# Speed of SASRec against PyTorch\n\n`python -m benchmarks.recommendation.speed`: the same weights and batches of Beauty (128 histories, 54,542 items, width 64, "
-        "2 blocks), cross-entropy over all items, Adam, in turns in one process.\nA ratio is PyTorch's time over ftjax's in one round, the median with the range. The machine "
-        "was busy with other work, so CPU seconds say more than seconds by the wall.\n"
+        "# Speed of SASRec against PyTorch\n\n`python -m benchmarks.recommendation.speed`: the same weights and batches of Beauty (128 histories, 54,542 items,\n",
+        "width 64, 2 blocks), cross-entropy over all items, Adam, in turns in one process. A ratio is PyTorch's time over ftjax's in one round, the median\n",
+        "with the range. The machine was busy with other work, so CPU seconds say more than seconds by the wall.\n",
     ]
     rows = {"step": "a training step", "rank": f"full ranking of {found['users']:,} users with the best 20"}
     for precision in precisions:
@@ -194,6 +194,9 @@ def page(found: dict[str, Any], precisions: Sequence[str]) -> str:
             one = side[key][kind]
             ratio = f"{one['ratio']:.2f} ({one['ratios'][0]:.2f} to {one['ratios'][-1]:.2f})"
             parts.append(f"| {rows[key]} | {kind.replace('_', ' ')} | {one['ftjax']:.3f} | {one['torch']:.3f} | {ratio} |\n")
+    if len(precisions) > 1:
+        ours, theirs = (min(found[name]["step"]["cpu_seconds"][side] for name in precisions) for side in ("ftjax", "torch"))
+        parts.append(f"\nEach in the precision in which it is faster, a step takes torch {theirs / ours:.1f} times the CPU seconds.\n")
     told_versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     parts.append(f"\nEvaluation is in float32 on both sides. Versions: {told_versions}; {found['cores']} cores.\n")
     return "".join(parts)
