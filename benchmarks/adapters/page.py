@@ -80,7 +80,7 @@ def render(found: Mapping[str, Any]) -> str:
         "times its recipe's learning rate with seed 0 and keeps what is best on validation; then three seeds (head, adapters, order, dropout) at that rate.",
         "The last weights are tested, once for each seed.",
         "",
-        "**The budget is small**: the runs are an eighth as long as a recipe's, so high rates win, slow methods look worse than they end, and with three",
+        "**The budget is small**: the runs are an eighth as long as a recipe's, so slow methods look worse than they end, and with three",
         "trials a best rate at the edge of the grid (marked *) may not be the best there is. All methods are tuned alike.",
         "",
         "Accuracy: mean (smallest to largest) over seeds. Interval: of the mean, over test examples (bootstrap, 95 %); *above full* is the paired difference",
