@@ -1,6 +1,6 @@
 """Recommendation beside published figures: from scratch, from pretrained weights, and for items that nobody has touched.
 
-    python -m benchmarks.recommendation --data SHARED_DATA --workdir FOLDER [--only beauty_ce beauty_bce beauty_bert4rec s3rec_bce s3rec_ce movielens towers] [--smoke]
+    python -m benchmarks.recommendation --data SHARED_DATA --workdir FOLDER [--only NAME ...] [--smoke]
     python -m benchmarks.recommendation --data SHARED_DATA --workdir FOLDER --page
 
 Every run has a folder of its own and goes on where it was stopped, so that the same command may be given again. `--page` writes
