@@ -1,6 +1,6 @@
 """Recommendation beside published figures: from scratch, from pretrained weights, and for items that nobody has touched.
 
-    python -m benchmarks.recommendation --data SHARED_DATA --workdir FOLDER [--only beauty_ce beauty_bce beauty_bert4rec s3rec movielens towers] [--smoke]
+    python -m benchmarks.recommendation --data SHARED_DATA --workdir FOLDER [--only NAME ...] [--smoke]
     python -m benchmarks.recommendation --data SHARED_DATA --workdir FOLDER --page
 
 Every run has a folder of its own and goes on where it was stopped, so that the same command may be given again. `--page` writes
@@ -20,7 +20,8 @@ from ftjax import Config
 Made = Callable[[Path, arms.Lengths], Config]
 RUNS: dict[str, Made] = {
     **{f"beauty_{arm}": lambda shared, lengths, arm=arm: arms.beauty(shared, arm, lengths) for arm in ("ce", "bce", "bert4rec")},
-    "s3rec": arms.s3rec,
+    "s3rec_bce": arms.s3rec,
+    "s3rec_ce": arms.s3rec_ce,
     **{
         f"movielens_{model}": lambda shared, lengths, model=model: arms.movielens(shared, model, lengths)
         for model in ("sasrec", "gru4rec", "matrix_factorisation")

@@ -40,6 +40,8 @@ def test_the_page_has_a_row_for_each_finished_method_and_marks_the_edge_of_the_g
     (line,) = [line for line in lines if line.startswith("| IA3 |")]
     assert "| 0.016 (16*) | 0.250 (0.250 to 0.250) |" in line
     assert "-0.250" in line
+    assert "- sst2: everything" in lines, "what is missing is said"
+    assert any(line.startswith("- trec: LoRA r16, ") for line in lines)
     assert line.endswith("| 1,234 | 0.01 | 5 | 0.60 (0.50 to 0.70) |")
     assert not any(re.match(r"\| full \|.*\*", line) for line in lines)
 
