@@ -2,7 +2,8 @@
 
     python -m ftjax.main --config configs/lora_text.py --config.data.path=reviews.csv --workdir runs/reviews_lora
 
-The argument after a colon names another shape: `configs/lora_text.py:dora` (also pissa, ia3, ssf, oft). Which weights: `--config.adapter.targets=attention`.
+The argument after a colon names another shape: `configs/lora_text.py:dora` (also pissa, ia3, ssf, oft, adaptformer, houlsby, prompt,
+vpt). Which weights: `--config.adapter.targets=attention`.
 """
 
 from ftjax import AdapterKind, Config, DataConfig, ModelConfig

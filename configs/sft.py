@@ -5,7 +5,7 @@
 Rows are `prompt` and `response` (or question and answer, instruction, input and output), or `messages` with roles; columns are guessed and shown. Only answers
 are learnt, each with its end; the ledger before step 1 says how many tokens that is. `configs/sft.py:text` learns one long text (a `.txt` file) as a whole.
 Starts from SmolLM2-135M-Instruct of the Hugging Face hub; another decoder or a directory of your own: `--config.model.pretrained=DIR`. Where memory is short:
-`--config.method=lora`, `--config.model.remat=true`, `--config.train.microbatches=4`.
+`--config.method=lora`, `--config.model.remat=dots`, `--config.train.microbatches=4`; `ftjax check` says what each needs.
 """
 
 from typing import Literal

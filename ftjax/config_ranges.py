@@ -28,7 +28,7 @@ _POSITIVE = [
     "evaluation.bootstrap",
     *(f"recommendation.{key}" for key in ("negatives", "width", "depth", "heads", "temperature")),
     *(f"recommendation.{key}" for key in ("user_core", "item_core", "max_users", "max_length", "cold_below", "sampled_negatives", "item_chunk")),
-    *("adapter.rank", "adapter.alpha", "adapter.block"),
+    *("adapter.rank", "adapter.alpha", "adapter.block", "adapter.units", "adapter.units_scale", "adapter.tokens"),
     "mesh.fsdp",
     "mesh.tensor",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ftjax.config import ADAPTERS, IMAGE_SOURCES, INTERACTION_SOURCES, TEXT_SOURCES, Config, RecommendationConfig
+from ftjax.config import ADAPTERS, APART, IMAGE_SOURCES, INTERACTION_SOURCES, TEXT_SOURCES, Config, RecommendationConfig
 from ftjax.configuration import keys
 from ftjax.errors import ConfigError
 
@@ -41,7 +41,8 @@ _CUT = ("classification", "multi_label", "regression", "sentence_embedding")
 
 _LANGUAGE = ("language_modeling", "preference")
 
-_LOW_RANK = ("rank", "alpha", "scaling", "dropout", "rank_pattern", "alpha_pattern")
+_LOW_RANK = ("rank", "alpha", "scaling", "rank_pattern", "alpha_pattern")
+_BOTTLENECKS, _PROMPTS = APART[:2], APART[2:]
 
 _LABELLED = ("classification", "multi_label", "regression", "token_classification")
 
@@ -72,6 +73,7 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("data.near_image_similarity", "data.near_duplicates", lambda config: _near(config), ("report of pictures", "drop of pictures")),
     ("data.near_text_similarity", "data.near_duplicates", lambda config: _near(config), ("report of texts", "drop of texts")),
     ("data.max_pixels", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
+    ("data.worker_kind", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     ("data.cache_megabytes", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
     *((f"augment.{key}", "data.source", lambda config: config.data.source, IMAGE_SOURCES) for key in _OF_IMAGES),
     ("augment.rand_magnitude", "augment.rand_augment", lambda config: "on" if config.augment.rand_augment else "off", ("on",)),
@@ -86,7 +88,14 @@ _READ_BY: tuple[tuple[str, str, Callable[[Config], str], tuple[str, ...]], ...] 
     ("text.stride", "task.name", lambda config: config.task.name, ("question_answering",)),
     ("model.pool", "data.source", lambda config: config.data.source, TEXT_SOURCES),
     ("model.image_size", "data.source", lambda config: config.data.source, IMAGE_SOURCES),
-    *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS) for key in ("kind", "targets", "base")),
+    *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS) for key in ("kind", "base")),
+    ("adapter.pretrained", "method", lambda config: config.method, ("lora", "dora", "ia3")),
+    *((f"adapter.{key}", "adapter.pretrained", lambda config: _given(config.adapter.pretrained), ("off",)) for key in ("targets", *_LOW_RANK, "base")),
+    ("adapter.targets", "method", lambda config: config.method, tuple(kind for kind in ADAPTERS if kind not in _PROMPTS)),
+    ("adapter.dropout", "method", lambda config: config.method, (*ADAPTERS[:3], *_BOTTLENECKS)),
+    ("adapter.units", "method", lambda config: config.method, _BOTTLENECKS),
+    ("adapter.units_scale", "method", lambda config: config.method, _BOTTLENECKS[:1]),
+    ("adapter.tokens", "method", lambda config: config.method, _PROMPTS),
     *((f"adapter.{key}", "method", lambda config: config.method, ADAPTERS[:3]) for key in _LOW_RANK),
     ("adapter.block", "method", lambda config: config.method, ("oft",)),
     ("task.imbalance", "task.name", lambda config: config.task.name, ("classification", "multi_label", "token_classification")),

@@ -87,12 +87,7 @@ def load_file(path_and_argument: str) -> Config:
     if not path.is_file():
         siblings = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ConfigError(f"no configuration file {path}; {did_you_mean(str(path), siblings)}")
-    try:
-        loaded = _get_config(path, *path_and_argument.split(":", 1)[1:])
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{path}{_line_in(path, error)}: {type(error).__name__}: {error}{_meant(error)}") from error
+    loaded = call_in_file(path, "get_config", *path_and_argument.split(":", 1)[1:])
     if isinstance(loaded, ml_collections.ConfigDict):
         loaded = loaded.to_dict()
     if isinstance(loaded, Mapping):
@@ -100,6 +95,20 @@ def load_file(path_and_argument: str) -> Config:
     if isinstance(loaded, Config):
         return from_mapping(to_mapping(loaded), str(path))
     raise ConfigError(f"{path}: get_config returned {type(loaded).__name__}; allowed: ftjax.config.Config or ml_collections.ConfigDict")
+
+
+def call_in_file(path: Path, name: str, *argument: str) -> Any:
+    """What the function `name` of a Python file returns; the file runs.
+
+    Raises:
+      ConfigError: whatever goes wrong in it, with the line.
+    """
+    try:
+        return _called(path, name, *argument)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{path}{_line_in(path, error)}: {type(error).__name__}: {error}{_meant(error)}") from error
 
 
 def resolve(file: str | None, flags: Mapping[str, str], base: Config | None = None) -> Resolved:
@@ -270,13 +279,12 @@ def _describe(hint: Any) -> str:
     return "None" if hint is type(None) else hint.__name__
 
 
-def _get_config(path: Path, *argument: str) -> Any:
-    """What the `get_config` of a Python file returns; the file runs."""
+def _called(path: Path, name: str, *argument: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"ftjax_config_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is not a Python file; allowed: a .py file with a function get_config")
+        raise ConfigError(f"{path} is not a Python file; allowed: a .py file with a function {name}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"{path} has no get_config; {did_you_mean('get_config', [name for name in vars(module) if not name.startswith('__')])}")
-    return module.get_config(*argument)
+    if not hasattr(module, name):
+        raise ConfigError(f"{path} has no {name}; {did_you_mean(name, [known for known in vars(module) if not known.startswith('__')])}")
+    return getattr(module, name)(*argument)

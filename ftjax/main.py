@@ -17,12 +17,13 @@ from ftjax.errors import ConfigError, FtjaxError, TrainingFailed, did_you_mean
 
 COMMANDS = {
     "train": "fine-tune, evaluate, export and report (the default)",
+    "ablate": "many fine-tunings side by side: which setting is better, by how much and how surely",
     "check": "dry run: configuration, data, weights, coefficients, memory, FLOPs and time, without training",
     "data": "inspect a data set without a model, or convert it",
     "evaluate": "measure a finished run on one of its splits, or on other data",
     "export": "write a finished run's model as transformers loads it, or its adapters as peft does",
     "predict": "answer new pictures or texts with a finished run",
-    "report": "write report.html again from a run directory",
+    "report": "write report.html again from a run directory, or compare several",
 }
 
 

@@ -40,6 +40,8 @@ class Facts:
     """Whether the pretrained head stays."""
     batch_devices: int
     """Devices that share a batch."""
+    begins_with: tuple[str, ...] | None = None
+    """Parameters that the adapter file of the run brings whole (a head, biases); None: it begins from no such file."""
     steps_of_epoch: Callable[[int, int | None], Fraction] | None = None
     """`steps_of_epoch(batch_size, batch_tokens)` where it is not examples / batch size."""
 
@@ -78,6 +80,10 @@ _LEARNING_RATE = {
     "ia3": (6e-3, "3e-3 in T-Few, for text; 5e-3 was far better than 1e-3 in peft's own comparison"),
     "ssf": (5e-3, "few numbers move, and each must move further; SSF's own runs take 1e-3 to 1e-2, as we remember it; not measured here"),
     "oft": (1e-3, "as lora; not measured here"),
+    "adaptformer": (1e-3, "as lora, with AdamW; AdaptFormer's own runs take SGD at 0.05 to 0.1; not measured here"),
+    "houlsby": (1e-3, "3e-5 to 3e-3 in Houlsby et al. 2019; not measured here"),
+    "prompt": (3e-2, "prompts want large steps: 0.3 with Adafactor in Lester et al. 2021, 3e-2 in peft's examples; not measured here"),
+    "vpt": (1e-2, "prompts want large steps: VPT's authors search SGD's up to 50, P-tuning v2 takes 5e-3 to 1e-2; not measured here"),
     "probe": (1e-2, "only the head trains: 10 to 100 times the rate of full fine-tuning"),
     "scratch": (1e-3, "AdamW from random weights (timm and DeiT scale)"),
 }
@@ -164,6 +170,8 @@ def _weight_decay(config: Config, facts: Facts) -> Suggestion:
         return 0.0, "off for recommenders: it would shrink the vectors of rare items, which seldom get a gradient"
     if config.method == "probe":
         return 0.0, "a linear probe is not decayed (MAE)"
+    if config.method in ("prompt", "vpt"):
+        return 0.0, "tokens of a prompt have no home at 0"
     if config.method == "pissa":
         return 0.0, "pissa's factors are not 0 where the weight is the pretrained one, so decay would pull away from it"
     if config.method == "l2_sp":
@@ -182,10 +190,7 @@ def _decay_rules(config: Config, facts: Facts) -> Suggestion:
 def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
     """The method's table of coefficients and what it says."""
     frozen = ("stem", *facts.blocks[: len(facts.blocks) // 2])
-    adapted = (
-        functools.partial(tables.adapters, not facts.keeps_head),
-        f"the adapters {'' if facts.keeps_head else 'and the new head '}train, all else is as it was pretrained",
-    )
+    adapted = _adapted(facts)
     made: dict[str, tuple[Callable[[], CoefficientConfig], str]] = {
         "probe": (tables.probe, "only the head trains"),
         "lp_ft": (
@@ -198,12 +203,21 @@ def _table(config: Config, facts: Facts) -> tuple[CoefficientConfig, str]:
         "norms": (tables.norms_only, "the norms' scales and biases and the head train"),
         "attention": (tables.attention_only, "attention and the head train"),
         "partial": (lambda: tables.partial(*frozen), "the stem and the lower half of the blocks stay as they were pretrained"),
-        **dict.fromkeys(("lora", "dora", "pissa", "ia3", "oft"), adapted),
+        **dict.fromkeys((kind for kind in ADAPTERS if kind != "ssf"), adapted),
         "ssf": (tables.ssf, "gains, biases, norms and the head train, all else is as it was pretrained"),
         "auto_rgn": (tables.auto_rgn, "every parameter's share follows its relative gradient norm (Lee et al. 2023)"),
     }
     make, why = made.get(config.method, (CoefficientConfig, "every parameter trains"))
     return make(), why
+
+
+def _adapted(facts: Facts) -> tuple[Callable[[], CoefficientConfig], str]:
+    """What trains beside adapters: a new head, and what an adapter file that the run goes on from had trained whole."""
+    brought = facts.begins_with or ()
+    head = not facts.keeps_head or any(path.startswith("head/") for path in brought)
+    whole = tuple(path for path in brought if not path.startswith("head/"))
+    what = ["the adapters", *(["the head" if facts.keeps_head else "the new head"] if head else []), *(["what their file brings whole"] if whole else [])]
+    return functools.partial(tables.adapters, head, whole), f"{' and '.join(what)} train, all else is as it was pretrained"
 
 
 def _adapter(config: Config, facts: Facts) -> Suggestion:

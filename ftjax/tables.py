@@ -6,6 +6,7 @@ name stays open for the method's recipe. The head always trains, since it is new
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from ftjax.errors import ConfigError
 EVERYTHING: Rules = ((".*", 1.0),)
 """The table of full fine-tuning, and what an open `coefficient.rules` means."""
 
-ADAPTED = r".*/(a|b|magnitude|gain|rotation)"
+ADAPTED = r".*/(a|b|a_bias|b_bias|magnitude|gain|rotation|tokens)"
 """The arrays of adapters that train, in all their kinds."""
 
 _HEAD = ("group:head", 1.0)
@@ -110,13 +111,15 @@ def head_factor(factor: float) -> CoefficientConfig:
     return CoefficientConfig(head_factor=factor)
 
 
-def adapters(head: bool = True) -> CoefficientConfig:
+def adapters(head: bool = True, whole: tuple[str, ...] = ()) -> CoefficientConfig:
     """What adapters train of their leaves, and a new head: c = 1 there, 0 elsewhere, so the weights under them are still by structure.
 
     Args:
       head: whether the head trains too; one that was pretrained for the task need not.
+      whole: paths of further parameters that train, as an adapter file that a run begins from may have them.
     """
-    return _only((ADAPTED, 1.0)) if head else CoefficientConfig(rules=((ADAPTED, 1.0), _REST_STILL))
+    rules = ((ADAPTED, 1.0), *(((("|".join(map(re.escape, whole))), 1.0),) if whole else ()))
+    return _only(*rules) if head else CoefficientConfig(rules=(*rules, _REST_STILL))
 
 
 def ssf() -> CoefficientConfig:

@@ -62,7 +62,7 @@ def test_a_flag_is_read_by_the_type_of_its_key(key: str, text: str, value: objec
         ("train.batch_size", "2.5", "train.batch_size=2.5 has the wrong type float; allowed: int or 'all' or None"),
         ("train.batch_size", "al", "did you mean 'all'?"),
         ("method", "ful", "method='ful' is not a choice; did you mean 'full'?"),
-        ("model.remat", "1", "model.remat=1 has the wrong type int; allowed: bool"),
+        ("model.scan", "1", "model.scan=1 has the wrong type int; allowed: bool"),
         ("model.image_size", "96", "model.image_size=96 has the wrong type int; allowed: (int, int) or None; for a square write (96, 96)"),
         ("seed", "true", "seed='true' has the wrong type str; allowed: int"),
     ],

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from ftjax import configuration
+from ftjax.ablation.reading import load_ablation
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "ftjax").rglob("*.py"))
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -46,3 +48,10 @@ def test_every_shipped_configuration_loads(path: Path) -> None:
     resolved = configuration.resolve(str(path), {})
     assert configuration.from_mapping(configuration.to_mapping(resolved.config), "json") == resolved.config
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+def test_every_shipped_ablation_loads(path: Path) -> None:
+    asked = load_ablation(str(path))
+    assert asked.arms or asked.compare or asked.tune or len(asked.seeds) > 1, "it compares something"
+    assert f"--ablation configs/ablations/{path.name}" in str(ast.get_docstring(ast.parse(path.read_text())))

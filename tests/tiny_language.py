@@ -22,7 +22,7 @@ UNMARKED = (
 """ChatML as most tokenizers bring it: nothing says what the assistant's is."""
 
 
-def write_tokenizer(folder: Path, *, bos: bool = True, **settings: Any) -> Path:
+def write_tokenizer(folder: Path, *, bos: bool = True, special: tuple[str, ...] = SPECIAL, **settings: Any) -> Path:
     """`tokenizer.json` and `tokenizer_config.json`; the end of text is the padding, too."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -30,7 +30,7 @@ def write_tokenizer(folder: Path, *, bos: bool = True, **settings: Any) -> Path:
     tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 256)])
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def encoder(folder: Path, *, template: str | None = None, max_length: int = 64, 
     """What cuts texts into tokens."""
     tokenizer = open_tokenizer(folder, str(folder))
     ends = read_ends(folder, tokenizer)
-    return Encoder(tokenizer, ends, open_template(folder, template, ends), max_length, learn)
+    return Encoder(tokenizer, ends, open_template(folder, template, ends, tokenizer), max_length, learn)
 
 
 def decode(encoder: Encoder, ids: np.ndarray) -> str:

@@ -170,11 +170,11 @@ def _new(rows: Iterable[Row], seen: set[tuple[str, str]]) -> Iterator[Row]:
             yield row
 
 
-def write(text_set: TextSet, folder: Path, seed: int = 0) -> Path:
+def write(text_set: TextSet, folder: Path, seed: int = 0, validation: int = 150) -> Path:
     """Write the subset where it is not there yet; returns its folder."""
     target = folder / text_set.name
     target.mkdir(parents=True, exist_ok=True)
-    for split, rows in subset(text_set, seed=seed).items():
+    for split, rows in subset(text_set, validation, seed).items():
         if text_set.task == "token_classification":
             lines = ("\n".join(f"{word}\t{tag}" for word, tag in zip(row["text"].split("\n"), row["label"].split("\n"), strict=True)) for row in rows)
             (target / f"{split}.conll").write_text("\n\n".join(lines) + "\n", encoding="utf-8")

@@ -18,29 +18,37 @@ from jax import Array
 
 from ftjax import trees
 from ftjax.adapters import targets
+from ftjax.adapters.bottleneck import BOTTLENECKS, BRANCH_ENDS, AdaptFormer, Houlsby
 from ftjax.adapters.diagonal import IA3, SSF
 from ftjax.adapters.int8 import quantise
 from ftjax.adapters.leaf import Leaf, dense
 from ftjax.adapters.low_rank import DoRA, LoRA, PiSSA, column_norm, principal
 from ftjax.adapters.orthogonal import OFT
+from ftjax.adapters.prompts import prompts
 from ftjax.config import AdapterConfig
 from ftjax.errors import ConfigError
 from ftjax.trees import Tree
 
-TRAINED = ("a", "b", "magnitude", "gain", "rotation")
+TRAINED = ("a", "b", "a_bias", "b_bias", "magnitude", "gain", "rotation", "tokens")
 """Fields of leaves that train."""
 BASE = ("w", "q", "s")
 """Fields that hold what was pretrained."""
 
-DEFAULT_TARGETS: Mapping[str, tuple[str, ...]] = {"ia3": ("attention.key", "attention.value", "mlp.down")}
+DEFAULT_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "ia3": ("attention.key", "attention.value", "mlp.down"),
+    "adaptformer": ("mlp.down",),
+    "houlsby": ("attention.out", "mlp.down"),
+}
 """Targets of a kind when nobody names any; all others take "all-linear"."""
 
 _MATRICES_ONLY = ("dora", "pissa", "oft")
+_BOTTLENECKS: Mapping[str, Any] = {"adaptformer": AdaptFormer, "houlsby": Houlsby}
+_PROMPTS = ("prompt", "vpt")
 
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """One weight that became a leaf."""
+    """One weight that became a leaf, or new inputs that a model was given."""
 
     path: str
     target: str
@@ -58,9 +66,16 @@ class Bound:
         """Numbers that train."""
         return sum(math.prod(shape) for name, shape in self.fields.items() if name in TRAINED)
 
+    @property
+    def merges(self) -> bool:
+        """Whether plain arrays of the model's own shapes can stand for it."""
+        return self.kind not in ("Prompt", *(leaf.__name__ for leaf in BOTTLENECKS))
+
 
 def bind(params: Tree, config: AdapterConfig, key: Array) -> tuple[Tree, tuple[Bound, ...]]:
     """Put a leaf where `config.targets` say; `apply` of the result is `apply` of `params` bit for bit (of the rounded base with `base="int8"`).
+
+    Prompts are put beside the parameters, and are the exception: whatever stands in a softmax takes a share of it, so with them `apply` only begins near.
 
     Args:
       params: nested dict of arrays.
@@ -73,7 +88,7 @@ def bind(params: Tree, config: AdapterConfig, key: Array) -> tuple[Tree, tuple[B
     flat = trees.flatten(params)
     shapes = {path: tuple(leaf.shape) for path, leaf in flat.items()}
     asked = DEFAULT_TARGETS.get(str(config.kind), ("all-linear",)) if config.targets is None else config.targets
-    chosen = targets.matched(asked, shapes)
+    chosen = {} if config.kind in _PROMPTS else targets.matched(asked, shapes)
     taken = {path: shapes[path] for path in chosen}
     ranks = dict.fromkeys(taken, config.rank) | targets.first(config.rank_pattern, taken, "adapter.rank_pattern")
     alphas = dict.fromkeys(taken, config.alpha) | targets.first(config.alpha_pattern, taken, "adapter.alpha_pattern")
@@ -87,8 +102,10 @@ def bind(params: Tree, config: AdapterConfig, key: Array) -> tuple[Tree, tuple[B
             leaves[path] = _leaf(path, base, shapes[path], config, ranks[path], alphas[path], drawn, flat)
         else:
             leaves[path] = base
-    rows = tuple(_row(path, leaf, shapes[path], chosen.get(path, "int8"), ranks.get(path), alphas.get(path)) for path, leaf in leaves.items())
-    return trees.unflatten(flat | leaves), rows
+    rows = tuple(row_of(path, leaf, shapes[path], chosen.get(path, "int8"), ranks.get(path), alphas.get(path)) for path, leaf in leaves.items())
+    new = prompts(flat, config, key) if config.kind in _PROMPTS else {}
+    rows += tuple(Bound(path, str(config.kind), "Prompt", tokens.shape, {"tokens": tokens.shape}) for path, tokens in new.items())
+    return trees.unflatten(flat | leaves | {f"{path}/tokens": tokens for path, tokens in new.items()}), rows
 
 
 def kinds_of(rows: tuple[Bound, ...]) -> dict[str, int]:
@@ -112,6 +129,8 @@ def _leaf(path: str, base: Any, shape: tuple[int, ...], config: AdapterConfig, r
         raise ConfigError(f"{where}: {path} is a table of embeddings, which only lora adapts; leave it out of adapter.targets")
     if kind in _MATRICES_ONLY and len(shape) != 2:
         raise ConfigError(f"{where}: {path} is a convolution {list(shape)}; {', '.join(_MATRICES_ONLY)} adapt matrices, and lora, ia3 and ssf convolutions too")
+    if kind in _BOTTLENECKS:
+        return _bottleneck(path, base, shape, config, key, flat)
     if kind == "ia3":
         return _ia3(path, base, shape, flat)
     if kind == "ssf":
@@ -165,6 +184,20 @@ def _ia3(path: str, base: Any, shape: tuple[int, ...], flat: Mapping[str, Any]) 
     return IA3(base, jnp.ones(shape[-1]), None if bias is None else jnp.array(bias, copy=True), "output")
 
 
+def _bottleneck(path: str, base: Any, shape: tuple[int, ...], config: AdapterConfig, key: Array, flat: Mapping[str, Any]) -> Leaf:
+    """r units at the end of a branch. As in AdaptFormer's code a is uniform up to 1 / sqrt(inputs), and b and the biases are 0; Houlsby's scale is 1."""
+    if not path.endswith(BRANCH_ENDS):
+        raise ConfigError(f"adapter.kind={config.kind!r}: {path} ends no branch of a block; allowed are paths that end in {', '.join(BRANCH_ENDS)}")
+    # What enters a branch is as wide as what leaves it.
+    width, units, bound = shape[-1], config.units, 1 / math.sqrt(shape[-1])
+    a = jax.random.uniform(key, (width, units), minval=-bound, maxval=bound)
+    fields = {"a": a, "b": jnp.zeros((units, width)), "a_bias": jnp.zeros(units), "b_bias": jnp.zeros(width)}
+    if config.kind == "adaptformer":
+        return AdaptFormer(base, **fields, scale=jnp.asarray(config.units_scale, jnp.float32))
+    bias = flat.get(path.rpartition("/")[0] + "/bias")
+    return Houlsby(base, **fields, scale=jnp.asarray(1.0), bias=None if bias is None else jnp.array(bias, copy=True))
+
+
 def _no_turn(path: str, shape: tuple[int, ...], block: int) -> Array:
     if block < 2 or shape[0] % block:
         sizes = [size for size in range(2, min(shape[0], 256) + 1) if shape[0] % size == 0]
@@ -172,8 +205,9 @@ def _no_turn(path: str, shape: tuple[int, ...], block: int) -> Array:
     return jnp.zeros((shape[0] // block, block * (block - 1) // 2))
 
 
-def _row(path: str, leaf: Leaf, shape: tuple[int, ...], target: str, rank: int | None, alpha: float | None) -> Bound:
+def row_of(path: str, leaf: Leaf, shape: tuple[int, ...], target: str, rank: int | None, alpha: float | None) -> Bound:
+    """What is told of a leaf on a weight of this shape; rank and alpha count for low-rank ones alone."""
     fields = {name.removeprefix("w/"): tuple(array.shape) for name, array in trees.flatten(leaf).items() if name != "w"}
-    low = "scale" in fields
+    low = "scale" in fields and not isinstance(leaf, BOTTLENECKS)
     scale = float(leaf.scale) if low else None  # type: ignore[attr-defined]
     return Bound(path, target, type(leaf).__name__, shape, fields, rank if low else None, alpha if low else None, scale)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ class LoRA(Leaf):
 
     def matmul(self, x: Float[Array, "... in"], product: Product) -> Float[Array, "... out"]:
         """x w + scale (drop(x) a) b."""
-        return product(x, self.w) + product(product(_dropped(self.drop, x), self.a) * self.scale.astype(x.dtype), self.b)
+        return _added(product, x, self.w, self.a, self.b, self.scale, self.drop)
 
     def conv(self, x: Array, product: Product) -> Array:
         """x * w + scale (drop(x) * a) b, where * is the layer's convolution."""
@@ -80,8 +81,7 @@ class PiSSA(Leaf):
 
     def matmul(self, x: Float[Array, "... in"], product: Product) -> Float[Array, "... out"]:
         """x w + scale drop(x) (a b - a0 b0)."""
-        left, right = self.factors()
-        return product(x, self.w) + product(product(_dropped(self.drop, x), left) * self.scale.astype(x.dtype), right)
+        return _added(product, x, self.w, *self.factors(), self.scale, self.drop)
 
     def merged(self) -> Array:
         """w + scale (a b - a0 b0)."""
@@ -116,7 +116,7 @@ class DoRA(Leaf):
 
     def matmul(self, x: Float[Array, "... in"], product: Product) -> Float[Array, "... out"]:
         """(x w + scale (drop(x) a) b) magnitude / |w + scale a b|."""
-        y = product(x, self.w) + product(product(_dropped(self.drop, x), self.a) * self.scale.astype(x.dtype), self.b)
+        y = _added(product, x, self.w, self.a, self.b, self.scale, self.drop)
         return y * last_axis(self.factor(), y)
 
     def merged(self) -> Array:
@@ -146,6 +146,13 @@ def refuse_groups(product: Product, kind: str) -> None:
     groups = product.keywords.get("groups", 1) if isinstance(product, functools.partial) else 1
     if groups != 1:
         raise ConfigError(f"adapter.targets: a {kind} adapter on a convolution of {groups} groups; allowed: convolutions of one group and matrices")
+
+
+def _added(product: Product, x: Array, w: Any, a: Array, b: Array, scale: Array, drop: Drop | None) -> Array:
+    """x w + scale (drop(x) a) b, in the layer's own way where it has one."""
+    if drop is None and hasattr(product, "low_rank"):
+        return product.low_rank(x, w, a, b, scale)  # type: ignore[attr-defined]
+    return product(x, w) + product(product(_dropped(drop, x), a) * scale.astype(x.dtype), b)
 
 
 def _dropped(drop: Drop | None, x: Array) -> Array:

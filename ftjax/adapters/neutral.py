@@ -12,6 +12,8 @@ import numpy as np
 from jax import Array
 
 from ftjax import trees
+from ftjax.adapters.binding import Bound, row_of
+from ftjax.adapters.bottleneck import BOTTLENECKS
 from ftjax.adapters.diagonal import IA3
 from ftjax.adapters.leaf import Leaf, dense, is_leaf
 from ftjax.adapters.low_rank import DoRA, LoRA, PiSSA, column_norm
@@ -60,6 +62,16 @@ def neutral(params: Tree) -> Neutral:
     return Neutral(kinds[0], tensors, {path: float(leaf.scale) for path, leaf in low.items()}, sides)
 
 
+def rows_of(params: Tree, target: str) -> tuple[Bound, ...]:
+    """What `bind` would have told of the adapters in `params`, which a file brought; `target` names it."""
+    rows = []
+    for path, leaf in leaves_of(params).items():
+        rank = leaf.b.shape[0] if isinstance(leaf, LoRA | DoRA | PiSSA) else None
+        alpha = None if rank is None else float(leaf.scale) * rank  # type: ignore[attr-defined]
+        rows.append(row_of(path, leaf, tuple(dense(leaf.w).shape), target, rank, alpha))  # type: ignore[attr-defined]
+    return tuple(rows)
+
+
 def _taken_apart(path: str, leaf: Leaf) -> tuple[str, dict[str, Array]]:
     if isinstance(leaf, PiSSA):
         left, right = leaf.factors()
@@ -67,6 +79,8 @@ def _taken_apart(path: str, leaf: Leaf) -> tuple[str, dict[str, Array]]:
     for kind, names in ((LoRA, ("a", "b")), (DoRA, ("a", "b", "magnitude")), (IA3, ("gain",)), (OFT, ("rotation",))):
         if type(leaf) is kind:
             return kind.__name__.lower(), {name: getattr(leaf, name) for name in names}
+    if isinstance(leaf, BOTTLENECKS):
+        raise ConfigError(f"{path} is a {type(leaf).__name__}, which peft has no form for, and no merged weight stands for; use the run's own model/")
     raise ConfigError(f"{path} is a {type(leaf).__name__}, which other libraries have no form for; merge it")
 
 
@@ -101,7 +115,9 @@ def _put_together(path: str, fields: Mapping[str, Array], flat: Mapping[str, Any
         return DoRA(w, fields["a"], fields["b"], jnp.asarray(scales[path], jnp.float32), fields["magnitude"], column_norm(dense(w)))
     if names == {"gain"}:
         side = sides.get(path, "output")
-        return IA3(w, fields["gain"], flat.get(path.rpartition("/")[0] + "/bias") if side == "output" else None, side)
+        bias = flat.get(path.rpartition("/")[0] + "/bias") if side == "output" else None
+        # A copy: a buffer that stands in two places of a state cannot be donated.
+        return IA3(w, fields["gain"], None if bias is None else jnp.array(bias, copy=True), side)
     if names == {"rotation"}:
         return OFT(w, **fields)
     raise ConfigError(f"{path}: the arrays {', '.join(sorted(names))} make no adapter; allowed: a and b, a, b and magnitude, gain, rotation")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ftjax.adapters.binding import Bound
+from ftjax.adapters.bottleneck import BOTTLENECKS
 
 Spec = tuple[str | None, ...]
+_BOTTLENECKS = tuple(leaf.__name__ for leaf in BOTTLENECKS)
 
 
 def partition_spec(rows: tuple[Bound, ...], rule: Callable[[str, tuple[int, ...]], Spec]) -> Callable[[str, tuple[int, ...]], Spec]:
     """The model's `(path, shape) -> axis per dimension`, taught about leaves.
 
-    `w` and `q` are cut as the weight, `a` along its inputs, `b` and everything of one number for each output along its outputs; the rest is whole everywhere.
+    `w` and `q` are cut as the weight, `a` along its inputs, `b` and everything of one number for each output along its outputs; the rest is whole everywhere,
+    as are `a` and its bias of bottlenecks, which read what enters the branch.
     """
     bound = {row.path: row for row in rows}
 
@@ -30,6 +33,8 @@ def partition_spec(rows: tuple[Bound, ...], rule: Callable[[str, tuple[int, ...]
 def _of_field(name: str, row: Bound, weight: Spec, shape: tuple[int, ...]) -> Spec:
     if name in ("w", "q"):
         return weight
+    if name in ("a", "a_bias") and row.kind in _BOTTLENECKS:
+        return (None,) * len(shape)
     if name in ("a", "a0"):
         return (*weight[:-1], None)
     if name in ("b", "b0"):

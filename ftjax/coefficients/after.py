@@ -185,8 +185,13 @@ def split_members(population: Tree) -> list[Tree]:
     return [jax.tree.map(lambda leaf, index=index: leaf[index], population) for index in range(sizes.pop())]
 
 
-def check_after(config: AfterConfig, *, pretrained: bool) -> None:
+def check_after(config: AfterConfig, *, pretrained: bool, apart: str | None = None) -> None:
     """Refuse what cannot be done after training, before it begins.
+
+    Args:
+      config: what is asked for.
+      pretrained: whether there are pretrained weights.
+      apart: the method, where it moves none of them but adds units or inputs; None: it moves some.
 
     Raises:
       ConfigError: a number outside its range, or a candidate that needs pretrained weights where there are none.
@@ -198,6 +203,10 @@ def check_after(config: AfterConfig, *, pretrained: bool) -> None:
     if all(alpha == 1 for alpha in config.alphas) and {"wise_ft", "lines"} & set(config.candidates):
         raise ConfigError(f"after.alphas is {config.alphas!r}, and at 1 wise_ft and lines are the best checkpoint itself; give other shares too")
     homeless = [name for name in config.candidates if name in NEEDS_PRETRAINED]
+    if homeless and apart is not None:
+        raise ConfigError(
+            f"after.candidates asks for {homeless[0]!r}, which goes back towards pretrained weights, and method={apart!r} moves none; leave it out"
+        )
     if homeless and not pretrained:
         raise ConfigError(f"after.candidates asks for {homeless[0]!r}, which goes back towards pretrained weights, and method='scratch' has none; leave it out")
 

@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 
 SUFFIX = "_predicted"
+ECHOED = ("words",)
+"""What answers repeat of their row, so that they can be read by themselves."""
 EVERY = "probabilities"
 """What an answer calls the probability of every class, by name; each becomes a column of its own."""
 
 
-def beside(rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def beside(rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]], echoed: Sequence[str] = ECHOED) -> list[dict[str, Any]]:
     """Each row with its answer after its own columns; an answer's name that the rows have already gets `_predicted`, and a number if need be.
-
-    What an answer only repeats of every row (the words of a sentence) is left out.
 
     Args:
       rows: as they were read.
       answers: `{"id", "label", "probability", ...}` of each row; the id is not repeated.
+      echoed: what an answer only repeats of its row (the words of a sentence): left out where the rows have it.
 
     Raises:
       ValueError: there is not one answer for each row; a bug of the caller.
     """
     rows = [{name: _plain(name, value) for name, value in row.items()} for row in rows]
     flat = [_flat(answer) for answer in answers]
-    same = {name for name in (flat[0] if flat else ()) if all(name in row and row[name] == answer.get(name) for row, answer in zip(rows, flat, strict=True))}
-    flat = [{name: value for name, value in answer.items() if name not in same} for answer in flat]
     taken = set().union(*(row.keys() for row in rows)) if rows else set()
+    flat = [{name: value for name, value in answer.items() if not (name in echoed and name in taken)} for answer in flat]
     names: dict[str, str] = {}
     for name in dict.fromkeys(name for answer in flat for name in answer):
         names[name] = _free(name, taken)

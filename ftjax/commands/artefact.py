@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ftjax import data, distribution, evaluation, files, models, reporting, tasks, trees, weights
+from ftjax import adapters, data, distribution, evaluation, files, models, reporting, tasks, trees, weights
 from ftjax.commands import recommended, verify, written
 from ftjax.config import MeshConfig, RecommendationConfig, TextConfig
 from ftjax.data import Catalogue, InteractionPreprocessing, LanguagePreprocessing, Preprocessing, TextPreprocessing
@@ -50,6 +50,8 @@ def write(plan: Plan, params: Tree, batch_stats: Tree, workdir: Path, adapted: T
     described: dict[str, Any] = {"spec": plan.model.spec.to_json(), "classes": list(plan.dataset.classes)}
     described |= {"input": plan.selection.input.to_json()} if plan.selection.input else {}
     metadata = {"format": "ftjax", "task": plan.config.task.name} | {key: json.dumps(value) for key, value in described.items()}
+    apart = sorted({row.kind for row in adapters.kept_apart(plan.bound)})
+    metadata |= {"apart": ", ".join(apart)} if apart else {}
     weights.save_safetensors(unchecked / "weights.safetensors", flat, metadata)
     files.write_json(unchecked / "model.json", _description(plan) | described)
     verify.same_weights(flat, weights.open_weights(str(unchecked / "weights.safetensors")).tensors)
@@ -78,7 +80,7 @@ def _write_adapter(plan: Plan, adapted: Tree, batch_stats: Tree, path: Path) -> 
     described: dict[str, Any] = {
         "spec": plan.model.spec.to_json(),
         "adapter": dataclasses.asdict(plan.config.adapter),
-        "bound": [dataclasses.asdict(row) | {"fields": dict(row.fields)} for row in plan.bound],
+        "bound": _rows(plan.bound),
         "base": {"source": source.location, "sha256": source.sha256} if source else None,
     }
     weights.save_safetensors(path, flat, {"format": "ftjax-adapter"} | {key: json.dumps(value) for key, value in described.items()})
@@ -95,7 +97,11 @@ def _description(plan: Plan) -> dict[str, Any]:
         "precision": plan.config.model.precision,
         "batch_size": plan.evaluation_batch,
         "max_pixels": plan.config.data.max_pixels,
-    }
+    } | ({"kept_apart": _rows(kept)} if (kept := adapters.kept_apart(plan.bound)) else {})
+
+
+def _rows(bound: Sequence[adapters.Bound]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(row) | {"fields": dict(row.fields)} for row in bound]
 
 
 def _answers(evaluator: Evaluator, params: Tree, extra: Tree, plan: Plan) -> list[np.ndarray]:
@@ -163,29 +169,36 @@ class Predictor:
             histories = data.read_histories(os.fspath(histories), TextConfig(), RecommendationConfig())
         return recommended.recommend(self, data.as_histories(histories), top_k=top_k, exclude=exclude)[0]
 
-    def write(self, asked: Sequence[Any], *, max_tokens: int | None = None, temperature: float = 0.0, seed: int = 0) -> list[str]:
-        """What the model answers.
+    def write(
+        self, asked: Sequence[Any], *, max_tokens: int | None = None, temperature: float = 0.0, seed: int = 0, names: Sequence[str] | None = None
+    ) -> list[str]:
+        """What the model answers; after plain text, if that is what it was trained on, how it goes on.
 
         Args:
           asked: prompts: texts, or lists of messages `{"role", "content"}`, or turns.
           max_tokens: of an answer, at most; None: 128, or as many as the model has places for after the longest prompt.
           temperature: 0: always the best token.
           seed: of what is drawn above that.
+          names: of the prompts, for messages; None: "prompt 0", "prompt 1", ...
 
         Raises:
-          ConfigError: the model does not write, or a prompt is too long.
+          ConfigError: the model does not write, or a prompt is too long: the message names it, before anything is written.
+          DataError: a prompt asks nothing, or the template refuses it.
         """
         if not self.writes:
             raise ConfigError(f"{self!r} does not write texts; allowed: predict")
-        encoder = self.preprocessing.encoder
-        prompts = [encoder.prompt(written.turns(prompt)).tolist() for prompt in asked]
+        called = [f"prompt {row}" for row in range(len(asked))] if names is None else names
+        prompts = [self._prompt(prompt, name) for prompt, name in zip(asked, called, strict=True)]
         most = max_tokens if max_tokens is not None else written.most_tokens(self.model, prompts)
+        encoder = self.preprocessing.encoder
         sampling = Sampling(max_tokens=most, temperature=temperature, seed=seed, stop_ids=encoder.stops)
-        return written.answers(self.model, self.params, encoder.tokenizer, prompts, sampling)
+        return written.answers(self.model, self.params, encoder.tokenizer, prompts, sampling, called)
 
-    def logits(self, split: data.Split) -> np.ndarray:
-        """float32 `[n classes]`, one row per example, in order."""
-        return np.asarray(self.records(split).logits)
+    def _prompt(self, prompt: Any, name: str) -> list[int]:
+        try:
+            return self.preprocessing.encoder.prompt(written.asked(prompt, self.preprocessing.form)).tolist()
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
 
     def records(self, split: data.Split, order: np.ndarray | None = None) -> Any:
         """Records with the model's outputs, by the compiled function that evaluated the run.
@@ -258,7 +271,7 @@ def load(workdir: str | os.PathLike[str]) -> Predictor:
     task = tasks.restore_task(description["task"], classes, description["task_settings"])
     measures = evaluation.measures_of(task, int(description["top_k"]))
     model = models.build(ModelSpec.from_json(description["spec"]), precision=description["precision"])
-    params, extra = _variables(model, folder / "weights.safetensors")
+    params, extra = _variables(model, folder / "weights.safetensors", description.get("kept_apart", []))
     batch_size = int(description["batch_size"])
     mesh = distribution.make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
     evaluator = Evaluator(
@@ -280,9 +293,10 @@ def _preprocessing(described: Mapping[str, Any], folder: Path) -> Preprocessing 
     return Preprocessing.from_json(described) if "image" in described else TextPreprocessing.from_json(described, folder)
 
 
-def _variables(model: models.Model, file: Path) -> tuple[Tree, dict[str, Any]]:
-    """Parameters and batch statistics of the file, every leaf accounted for."""
+def _variables(model: models.Model, file: Path, kept_apart: Sequence[Mapping[str, Any]]) -> tuple[Tree, dict[str, Any]]:
+    """Parameters and batch statistics of the file, every leaf accounted for; with the bottlenecks and prompts that no weight stands for."""
     params, extra = jax.eval_shape(model.init, jax.random.key(0))
+    params = adapters.laid_out(params, kept_apart)
     expected = trees.flatten(params) | trees.flatten(extra.get("batch_stats", {}))
     source = weights.open_weights(str(file))
     missing, unexpected = sorted(expected.keys() - source.tensors.keys()), sorted(source.tensors.keys() - expected.keys())

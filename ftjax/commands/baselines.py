@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ftjax import configuration
+from ftjax import adapters, configuration
 from ftjax.coefficients.after import NEEDS_PRETRAINED
 from ftjax.config import AdapterConfig, Config
 from ftjax.configuration import Origin, Resolved
@@ -72,7 +72,7 @@ def before_training(plan: Plan, state: TrainState, statistics: Tree) -> Before:
       statistics: batch statistics of step 0.
     """
     asked = plan.config.evaluation.baselines if plan.load is not None else ()
-    params = state.theta0
+    params = adapters.without_prompts(state.theta0)
     probed = "probe" in asked and plan.measures.probes and plan.task.output == "sequence"
     features = {name: plan.features(params, statistics, name) for name in plan.dataset.splits} if probed else None
     answers = plan.keeps_head or plan.task.output == "embedding"

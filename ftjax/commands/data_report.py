@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ftjax import configuration, files, reporting
+from ftjax import config_usage, configuration, files, reporting
 from ftjax.commands.data_suspects import suspicious
 from ftjax.commands.shown import example
 from ftjax.config import INTERACTION_SOURCES, TEXT_SOURCES, Config
@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace, flags: dict[str, str]) -> int:
     if arguments.output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {arguments.output}: name a .html file")
     config, why = _config(arguments.path, flags)
+    config_usage.check_used(config)
     with reporting.Progress("plain") as view:
         view.message(f"source: {config.data.source} ({why})")
         began = time.monotonic()

@@ -14,6 +14,7 @@ from ftjax import distribution
 from ftjax.config import Config
 from ftjax.counting import counted
 from ftjax.data import Dataset, label_errors, suspects
+from ftjax.data.dataset import rows_of_split
 from ftjax.data.findings import Findings
 from ftjax.data.report import suspicion
 from ftjax.errors import ConfigError, DataError
@@ -63,7 +64,7 @@ def _features(config: Config, findings: Findings, classes: tuple[str, ...]) -> s
     reading = reader(config, selection)
     split = reading.labelled(config, classes)
     gone = set(findings.report.get("left_out", {}).get("ids", ()))
-    split = suspects.rows_of_split(split, np.array([row for row, name in enumerate(split.ids) if name not in gone], np.int64))
+    split = rows_of_split(split, np.array([row for row, name in enumerate(split.ids) if name not in gone], np.int64))
     mesh = distribution.make_mesh(config.mesh)
     preprocessing = reading.preprocessing(config, Dataset({}, classes, findings.report))
     # An inspection has no fingerprint of the whole content, so nothing that it computes is kept.

@@ -19,7 +19,9 @@ from ftjax import models, trees, weights
 from ftjax.commands.artefact import ORIGINAL
 from ftjax.commands.export_peft import export_peft
 from ftjax.commands.export_vectors import export_vectors
-from ftjax.commands.exported import described, held_by, in_units
+from ftjax.commands.export_writing import write_manner
+from ftjax.commands.exported import described, held_by, in_units, refuse_apart
+from ftjax.data import LanguagePreprocessing
 from ftjax.errors import ConfigError, DataError, WeightsError
 
 TOKENIZER = "tokenizer.json"
@@ -74,6 +76,7 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
       WeightsError: transformers has no such model, or what was read back is not what was written.
     """
     folder, description = described(workdir)
+    refuse_apart(folder, description)
     model = models.build(models.ModelSpec.from_json(description["spec"]))
     tensors = weights.open_weights(str(folder / "weights.safetensors")).tensors
     flat = in_units({path: tensors[path] for path in tensors}, description)
@@ -82,6 +85,8 @@ def export(workdir: Path, output: Path) -> tuple[str, ...]:
     origin = folder / ORIGINAL
     carried = origin if origin.is_dir() else None
     weights.save_hugging_face(output, flat, held, task=description["task"], tokenizer=tokenizer, max_length=longest, carried=carried)
+    if "writes" in description["preprocessing"]:
+        write_manner(output, LanguagePreprocessing.from_json(description["preprocessing"], folder))
     _read_back(output, flat, model, held)
     return _left_behind(description["preprocessing"])
 

@@ -14,6 +14,7 @@ from ftjax.errors import ConfigError, DataError
 from ftjax.training import peft
 
 ADAPTER = Path("adapter") / "adapter.safetensors"
+PROMPT = "stem/prompt"
 
 
 def export_peft(workdir: Path, output: Path, *, base: str | None = None, generation: int = 5) -> tuple[str, ...]:
@@ -45,9 +46,12 @@ def export_peft(workdir: Path, output: Path, *, base: str | None = None, generat
     if description["task"] == "regression" and "head/kernel" not in arrays:
         raise DataError(f"{folder}: the head of the regression did not train, so a PEFT file has no place for the unit of its answers; allowed: --format hf")
     arrays = in_units(arrays, description)
+    bound, name = json.loads(source.metadata["bound"]), base or _base(json.loads(source.metadata["base"]))
+    if any(row["path"] == PROMPT for row in bound):
+        weights.write_prompt(output, arrays[f"{PROMPT}/tokens"], held_by(model.spec, description), base_name=name)
+        return _warnings(config)
     settings = {"lora_dropout": config["dropout"], "use_rslora": config["scaling"] == "rslora"}
-    adapter = peft.of_arrays(arrays, json.loads(source.metadata["bound"]), settings)
-    name = base or _base(json.loads(source.metadata["base"]))
+    adapter = peft.of_arrays(arrays, bound, settings)
     task = weights.PEFT_TASKS.get(description["task"]) if model.family.reads == "text" else None
     weights.write_peft(output, adapter, held_by(model.spec, description), shapes, base_name=name, task_type=task, generation=generation)
     return _warnings(config)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ftjax import files, models, weights
-from ftjax.errors import DataError
+from ftjax.errors import DataError, WeightsError
 
 
 def described(workdir: Path) -> tuple[Path, dict[str, Any]]:
@@ -21,6 +21,22 @@ def described(workdir: Path) -> tuple[Path, dict[str, Any]]:
     if not (folder / "model.json").is_file():
         raise DataError(f"{workdir} holds no finished run: {folder / 'model.json'} is missing; train with --workdir {workdir} first")
     return folder, files.read_json(folder / "model.json")
+
+
+def refuse_apart(folder: Path, description: dict[str, Any]) -> None:
+    """A model with units or inputs that its architecture elsewhere does not have.
+
+    Raises:
+      WeightsError: naming them.
+    """
+    rows = description.get("kept_apart", [])
+    if rows:
+        kinds = ", ".join(sorted({str(row["kind"]) for row in rows}))
+        prompts = "; the prompts of a model that writes also with --format peft" if kinds == "Prompt" and rows[0]["path"].startswith("stem") else ""
+        raise WeightsError(
+            f"{folder}: the model has {len(rows)} x {kinds} (first {rows[0]['path']}), which no weight of transformers' model stands for, so it cannot "
+            f"be merged; allowed: {folder} as it is (ftjax.load, predict, evaluate){prompts}"
+        )
 
 
 def in_units(flat: dict[str, np.ndarray], description: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -138,7 +138,7 @@ class _Story:
         self.warnings += self.workdir.write_cartography(self.plan, fitted.state)
         travel = verify.moved_and_stayed(self.plan, fitted.state, before)
         began = time.perf_counter()
-        merged = verify.merged(self.plan, best) if self.plan.bound else None
+        merged = verify.merged(self.plan, best) if any(row.merges for row in self.plan.bound) else None
         chosen = after.choose(self.plan, fitted.state, best, statistics, kept)
         verify.finite(chosen.params, chosen.batch_stats, f"in the chosen weights, {chosen.name}")
         self.workdir.write_after(chosen)

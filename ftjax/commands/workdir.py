@@ -34,6 +34,7 @@ NOT_THE_RUN = (
     "report.tensorboard",
     "report.thumbnails",
     "data.workers",
+    "data.worker_kind",
     "data.cache_megabytes",
     "data.cache",
     "mesh.data",

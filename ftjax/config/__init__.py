@@ -11,7 +11,7 @@ from typing import Literal
 
 from ftjax.config.data import IMAGE_SOURCES, INTERACTION_SOURCES, TEXT_SOURCES, AugmentConfig, DataConfig, TextConfig
 from ftjax.config.law import AfterConfig, AnchorConfig, CoefficientConfig, OptimizerConfig
-from ftjax.config.model import ADAPTERS, AdapterConfig, AdapterKind, ModelConfig
+from ftjax.config.model import ADAPTERS, APART, AdapterConfig, AdapterKind, ModelConfig
 from ftjax.config.recommendation import RecommendationConfig
 from ftjax.config.run import EvaluationConfig, ForgettingConfig, MeshConfig, ReportConfig, TaskConfig, TrainConfig
 from ftjax.config.units import Duration, Rules, Value
@@ -38,6 +38,10 @@ Method = Literal[
     "ia3",
     "ssf",
     "oft",
+    "adaptformer",
+    "houlsby",
+    "prompt",
+    "vpt",
     "scratch",
 ]
 """The usual tables of coefficients and anchors; `recipes.py` says what each stands for."""

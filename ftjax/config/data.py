@@ -36,14 +36,15 @@ class DataConfig:
     Hugging Face's save_to_disk writes), or text: a table with columns, CoNLL lines `word ... tag`, SQuAD JSON, or plain_text, a file
     that is one long text; or interactions, a log of users and items."""
     path: str | None = None
-    """Folder or archive of photos, `.npz` file, tensorflow-datasets `data_dir`, tar shards, folder of a saved data set; for text the file of the training rows,
-    or a folder with `train.*` and perhaps `validation.*` and `test.*`. Tar shards and tables may be several files: `part-{000..012}.tar`, `part-*.jsonl`."""
+    """Folder or archive of photos, `.npz` file, tensorflow-datasets `data_dir` (None: `TFDS_DATA_DIR`, or `~/tensorflow_datasets`), tar shards, folder of a
+    saved data set; for text the file of the training rows, or a folder with `train.*` and perhaps `validation.*` and `test.*`. Tar shards and tables may be
+    several files: `part-{000..012}.tar`, `part-*.jsonl`."""
     validation_path: str | None = None
     """Text only: the file of the validation rows, where `path` is one file."""
     test_path: str | None = None
     """Text only: the file of the test rows, where `path` is one file."""
     name: str | None = None
-    """tensorflow-datasets only: the data set, `name[/config][:version]`."""
+    """tensorflow-datasets only: the data set, `name[/config][:version]`; None where `path` is the folder of one data set."""
     validation_fraction: float = 0.15
     """Share of the training rows that becomes the validation split where the data bring none."""
     test_fraction: float = 0.15
@@ -83,7 +84,7 @@ class DataConfig:
     """easy_first, hard_first: from here on every row is trained on, once an epoch."""
     mixture: tuple[tuple[str, float], ...] = ()
     """Further data sets to train on, `(path, weight)`, of the same source and with classes of `path`, whose weight is 1; validation and test are those of
-    `path` alone."""
+    `path` alone. Of tensorflow-datasets also `(name, weight)`."""
     mixture_temperature: float = 1.0
     """With `mixture`: data sets of n rows and weight w are drawn in proportion to (n w)^(1 / temperature); above 1 draws small ones more often."""
     bad_files: Literal["error", "skip", "repair"] = "error"
@@ -112,7 +113,9 @@ class DataConfig:
     cache_megabytes: int = 4096
     """Decoded images are kept in memory as uint8 while they fit in this; otherwise they are decoded for every batch."""
     workers: int = 4
-    """Threads that prepare batches."""
+    """How many rows, and in training batches, are prepared at once. What they are does not depend on it."""
+    worker_kind: Literal["threads", "processes"] = "threads"
+    """Who decodes pictures: as many threads, or as many processes, which share no lock of Python's, and whose crash is an error with the file's name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ from ftjax.data.language.collect import collect_language, labelled_language
 from ftjax.data.language.encoding import Encoder
 from ftjax.data.language.ends import open_template, read_ends
 from ftjax.data.language.preprocessing import LanguagePreprocessing
-from ftjax.data.load import batch_at, batches_of_every_shape, eval_batches, steps_per_epoch, train_batches
+from ftjax.data.load import batch_at, batches_of_every_shape, eval_batches, of_one_length, shares_of_every_shape, steps_per_epoch, train_batches
 from ftjax.data.predict import read_images
 from ftjax.data.sample import draw_by_class
 from ftjax.data.text import TOKENIZER, TextPreprocessing, check_vocabulary, collect_text, open_tokenizer, read_texts, texts_split
@@ -103,6 +103,7 @@ __all__ = [
     "read_held_out",
     "read_images",
     "read_texts",
+    "shares_of_every_shape",
     "steps_per_epoch",
     "texts_split",
     "train_batches",

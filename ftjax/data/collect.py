@@ -9,7 +9,7 @@ import numpy as np
 
 from ftjax.config import DataConfig
 from ftjax.data.clean import clean
-from ftjax.data.dataset import SPLITS, Dataset, Members, Progress, Rows, Split, image_split
+from ftjax.data.dataset import SPLITS, Dataset, Images, Members, Progress, Rows, Split, image_split
 from ftjax.data.divide import Cleaned, divide, split_facts, with_picture_groups
 from ftjax.data.drop import without
 from ftjax.data.image_format import ImageFormat
@@ -18,6 +18,7 @@ from ftjax.data.near import describe, drop_near
 from ftjax.data.near_images import find_images
 from ftjax.data.order import fingerprint
 from ftjax.data.picture_cache import inspect_cached
+from ftjax.data.processes import Processes, processes_of
 from ftjax.data.reading import Inspection, images_of, inspect
 from ftjax.data.repair import repairing
 from ftjax.data.report import balance, per_class, warnings_of
@@ -45,8 +46,8 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
     rows = with_picture_groups(rows, config, mixture)
     check_rows(rows)
     rows, repaired = repairing(rows, config.max_pixels) if config.bad_files == "repair" else (rows, {})
-    reading: dict[str, Any] = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers, "progress": progress}
-    inspection, kept_on_disk = _inspected(rows, image, config, {**reading, "near": config.near_duplicates != "off"})
+    processes = processes_of(config)
+    inspection, kept_on_disk = _inspected(rows, image, config, processes, progress)
     check_rejected(rows, inspection, config.bad_files)
     near = None if inspection.signatures is None else find_images(inspection.signatures, inspection.hashes, config.near_image_similarity)
 
@@ -59,7 +60,7 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
     check_splits(rows, members)
     about_split, warnings = split_facts(rows, members, config)
     members, sampling = sample(rows, members, config, seed)
-    splits = {name: _split(rows, inspection, members[name], image, config.max_pixels) for name in SPLITS}
+    splits = {name: _split(rows, members[name], images_of(rows, inspection, members[name], image, config.max_pixels, processes)) for name in SPLITS}
     report = {
         **_facts(config, rows, inspection, image, seed),
         "splits": {name: {"rows": len(members[name]), "per_class": per_class(rows, members[name]), "origin": origins[name]} for name in SPLITS},
@@ -76,8 +77,10 @@ def collect(config: DataConfig, image: ImageFormat, seed: int, *, progress: Prog
     return draw_sets(draw_by_class(dataset, config.sampling), mixture)
 
 
-def _inspected(rows: Rows, image: ImageFormat, config: DataConfig, reading: dict[str, Any]) -> tuple[Inspection, dict[str, Any]]:
+def _inspected(rows: Rows, image: ImageFormat, config: DataConfig, processes: Processes | None, progress: Progress | None) -> tuple[Inspection, dict[str, Any]]:
     """The pass over all rows, through the cache where there is one, and what data.json says of that."""
+    limits: dict[str, Any] = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers}
+    reading: dict[str, Any] = {**limits, "progress": progress, "near": config.near_duplicates != "off", "processes": processes}
     if config.cache is None or not len(rows):
         return inspect(rows, image, **reading), {}
     return inspect_cached(rows, image, Path(config.cache), **reading)
@@ -89,8 +92,8 @@ def _given(rows: Rows, inspection: Inspection) -> Members:
     return {split: np.array([row for row in order if rows.splits[row] == split], np.int64) for split in SPLITS}
 
 
-def _split(rows: Rows, inspection: Inspection, members: np.ndarray, image: ImageFormat, max_pixels: int) -> Split:
-    return image_split(tuple(rows.ids[row] for row in members), rows.labels[members], images_of(rows, inspection, members, image, max_pixels))
+def _split(rows: Rows, members: np.ndarray, images: Images) -> Split:
+    return image_split(tuple(rows.ids[row] for row in members), rows.labels[members], images)
 
 
 def _facts(config: DataConfig, rows: Rows, inspection: Inspection, image: ImageFormat, seed: int) -> dict[str, Any]:

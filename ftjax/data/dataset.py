@@ -79,6 +79,20 @@ class Split:
         return len(self.ids)
 
 
+def rows_of_split(split: Split, kept: Int[np.ndarray, " rows"]) -> Split:
+    """Only these rows of a split, in this order."""
+    fields, show = split.fields, split.show
+    return dataclasses.replace(
+        split,
+        ids=tuple(split.ids[row] for row in kept),
+        labels=split.labels[kept],
+        fields=lambda rows: fields(kept[rows]),
+        show=lambda row: show(int(kept[row])),
+        lengths=None if split.lengths is None else split.lengths[kept],
+        sampling=None if split.sampling is None else split.sampling[kept],
+    )
+
+
 def image_split(ids: tuple[str, ...], labels: Int32[np.ndarray, " rows"], images: Images, rejected: tuple[Mapping[str, str], ...] = ()) -> Split:
     """A split of pictures: `images(indices)` gives the pixels of those rows, uint8 `[k h w 3]`."""
     return Split(ids, labels, lambda rows: {"image": images(rows)}, lambda row: {"image": images(np.array([row]))[0]}, rejected=rejected)

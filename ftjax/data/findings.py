@@ -21,9 +21,11 @@ from ftjax.data.image_format import ImageFormat
 from ftjax.data.near import Near, describe, drop_near
 from ftjax.data.near_images import find_images
 from ftjax.data.order import rank
+from ftjax.data.processes import processes_of
 from ftjax.data.reading import Inspection, inspect
 from ftjax.data.report import per_class, warnings_of
 from ftjax.data.sources import read_source
+from ftjax.errors import DataError
 
 SAMPLES = 6
 """Rows of each class that are shown."""
@@ -46,10 +48,10 @@ def inspect_images(config: DataConfig, progress: Progress | None = None) -> Find
       DataError: the source is not there or not in its form.
     """
     rows, left_out = without(read_source(config), config.drop)
+    check_any(rows, rows.ignored)
     near_wanted = config.near_duplicates != "off"
-    inspection = inspect(
-        rows, ImageFormat((1, 1)), max_pixels=config.max_pixels, cache_megabytes=0, workers=config.workers, progress=progress, near=near_wanted
-    )
+    limits = {"max_pixels": config.max_pixels, "cache_megabytes": 0, "workers": config.workers}
+    inspection = inspect(rows, ImageFormat((1, 1)), progress=progress, near=near_wanted, processes=processes_of(config), **limits)
     near = None if inspection.signatures is None else find_images(inspection.signatures, inspection.hashes, config.near_image_similarity)
     good = sorted(inspection.good(), key=lambda row: rows.ids[row])
     members = {split: np.array([row for row in good if rows.splits[row] == split], np.int64) for split in SPLITS}
@@ -68,6 +70,16 @@ def inspect_images(config: DataConfig, progress: Progress | None = None) -> Find
     return Findings(
         {**report, "warnings": findings_warnings(report, rows.noun)}, lambda name: {"image": decode(rows.read(row_of[name]), config.max_pixels).pixels}
     )
+
+
+def check_any(rows: Rows, bad: Sequence[Any]) -> None:
+    """There is something to look at, if only rows that cannot be used.
+
+    Raises:
+      DataError: there is nothing.
+    """
+    if not len(rows) and not bad:
+        raise DataError(f"{rows.where} holds no {rows.noun}")
 
 
 def common(

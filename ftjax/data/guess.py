@@ -54,9 +54,17 @@ def _folder(folder: Path) -> tuple[str, str]:
         return source, f"{train.name}: {why}"
     found = _first_image(folder)
     if found is None:
-        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
-        raise DataError(f"{folder} is no data set that can be recognised; it holds {held}. Say what it is: --config.data.source=...")
+        held = sorted(entry.name for entry in folder.iterdir())
+        tables = sorted({_ending(name) for name in held if plain_name(Path(name)).suffix.lower() in SOURCES["table"].suffixes})
+        hint = f"If its files are one table, name them: '{folder / ('*' + tables[0])}'. Else say" if tables else "Say"
+        shown = ", ".join(held[:12]) or "nothing"
+        raise DataError(f"{folder} is no data set that can be recognised; it holds {shown}. {hint} what it is: --config.data.source=...")
     return "image_folder", f"it holds photos, such as {found.relative_to(folder)}"
+
+
+def _ending(name: str) -> str:
+    """`.jsonl.gz` of `part.1.jsonl.gz`."""
+    return name[len(str(plain_name(Path(name)).with_suffix(""))) :]
 
 
 def _first_image(folder: Path) -> Path | None:

@@ -166,6 +166,40 @@ def judge(
     return Judged(wrong, score, probabilities.argmax(1), noise)
 
 
+def judge_by(
+    thresholds: Float[np.ndarray, " classes"],
+    labels: Int[np.ndarray, " rows"],
+    probabilities: Float[np.ndarray, "rows classes"],
+    judgeable: Bool[np.ndarray, " classes"],
+) -> Judged:
+    """Confident learning with the thresholds of other rows: these rows are judged, and judge nothing.
+
+    A row counts as of the most probable class j among those whose probability reaches `thresholds[j]`. As many rows as count as another class than their
+    label's are called wrong, those with the least probable labels, but none whose label is the most probable class.
+
+    Args:
+      thresholds: of `thresholds_of`.
+      labels: of the rows that are judged.
+      probabilities: of each class, by a probe that saw none of them.
+      judgeable: classes whose rows are judged.
+    """
+    judged, suggested = judgeable[labels], probabilities.argmax(1)
+    score = np.where(judged, probabilities[np.arange(len(labels)), labels], 1.0)
+    confident = np.where(probabilities >= thresholds, probabilities, -1.0)
+    number = int((judged & (confident.max(1) >= 0) & (confident.argmax(1) != labels)).sum())
+    wrong = np.zeros(len(labels), bool)
+    wrong[np.argsort(score, kind="stable")[:number]] = True
+    return Judged(wrong & judged & (suggested != labels), score, suggested, np.diag(np.bincount(labels, minlength=len(thresholds)).astype(np.float64)))
+
+
+def thresholds_of(
+    labels: Int[np.ndarray, " rows"], probabilities: Float[np.ndarray, "rows classes"], judgeable: Bool[np.ndarray, " classes"]
+) -> Float[np.ndarray, " classes"]:
+    """Mean probability of each class among the rows labelled so; infinite for a class that is not judged, as which no row counts."""
+    means = [probabilities[labels == label, label].mean() if known else np.inf for label, known in enumerate(judgeable)]
+    return np.array(means, np.float64)
+
+
 def noise_rows(noise: Float[np.ndarray, "classes classes"], classes: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
     """Which class is given for which, the most frequent first: `{"given", "truly", "rows", "share"}`, `share` of the rows with the given label."""
     off = np.where(np.eye(len(noise), dtype=bool), 0.0, noise)

@@ -12,6 +12,7 @@ import numpy as np
 from ftjax.config import DataConfig, TaskConfig, TextConfig
 from ftjax.data.dataset import Split, image_split
 from ftjax.data.image_format import ImageFormat
+from ftjax.data.processes import processes_of
 from ftjax.data.reading import images_of, inspect
 from ftjax.data.sources import read_source
 from ftjax.data.text.bucketed import choose_buckets
@@ -38,14 +39,15 @@ def labelled_images(config: DataConfig, image: ImageFormat, classes: Sequence[st
     if not len(rows):
         raise DataError(f"{rows.where} holds no {rows.noun}")
     check_known(rows.where, rows.classes, classes)
-    inspection = inspect(rows, image, max_pixels=config.max_pixels, cache_megabytes=config.cache_megabytes, workers=config.workers)
+    processes = processes_of(config)
+    limits = {"max_pixels": config.max_pixels, "cache_megabytes": config.cache_megabytes, "workers": config.workers}
+    inspection = inspect(rows, image, processes=processes, **limits)
     check_rejected(rows, inspection, config.bad_files)
     members = np.array(sorted(inspection.good(), key=lambda row: rows.ids[row]), np.int64)
     order = np.array([classes.index(name) for name in rows.classes], np.int32)
     rejected = tuple({"file": rows.ids[row], "why": why} for row, why in inspection.rejected.items())
-    return image_split(
-        tuple(rows.ids[row] for row in members), order[rows.labels[members]], images_of(rows, inspection, members, image, config.max_pixels), rejected
-    )
+    images = images_of(rows, inspection, members, image, config.max_pixels, processes)
+    return image_split(tuple(rows.ids[row] for row in members), order[rows.labels[members]], images, rejected)
 
 
 def labelled_texts(data: DataConfig, text: TextConfig, task: TaskConfig, tokenizer: Tokenizer, max_length: int, classes: Sequence[str]) -> Split:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import grain
@@ -93,6 +93,15 @@ def batches_of_every_shape(split: Split, step: int, batch_size: int, seed: int, 
     return [_padded(_lengthened(_batch(split, np.argsort(split.lengths, kind="stable")[:1]), length), size) for length, size in sizes.items()]
 
 
+def shares_of_every_shape(split: Split, batch_size: int, tokens: int | None = None) -> list[float]:
+    """Share of an epoch's batches that has each of the shapes of `batches_of_every_shape`, in its order."""
+    if split.lengths is None:
+        return [1.0]
+    counts = np.array(bucketed.batches_per_bucket(split.lengths, split.buckets, batch_size, tokens))
+    filled = np.unique(np.searchsorted(np.asarray(split.buckets), split.lengths))
+    return (counts[filled] / counts.sum()).tolist()
+
+
 def train_batches(split: Split, batch_size: int, seed: int, start: int, stop: int, workers: int, tokens: int | None = None) -> Iterator[Batch]:
     """Batches `start` to `stop - 1`, prepared ahead by `workers` threads (0: when asked for); item k equals `batch_at(split, start + k, ...)`.
 
@@ -134,6 +143,12 @@ def _lengthened(batch: Batch, length: int) -> Batch:
         return np.pad(array, ((0, 0), (0, missing)), constant_values=_NO_TOKEN.get(key, 0))
 
     return {key: fill(key, array) if key in _OF_TOKENS else array for key, array in batch.items()}
+
+
+def of_one_length(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of texts filled up to the length of the longest, so that they can be joined; others as they are."""
+    lengths = [batch["tokens"].shape[1] for batch in batches if "tokens" in batch]
+    return [_lengthened(batch, max(lengths)) for batch in batches] if lengths else list(batches)
 
 
 def _padded(batch: Batch, size: int) -> Batch:

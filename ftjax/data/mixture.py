@@ -110,7 +110,7 @@ def mixed_rows(rows: Rows, config: DataConfig, read: Callable[[DataConfig], Rows
         return rows, None
     mixture, parts, left_out = mixture_of(config, rows.ids), [rows], []
     for name, path in zip(mixture.names[1:], mixture.paths[1:]):
-        other = read(dataclasses.replace(config, path=path))
+        other = read(further_config(config, path))
         train = [row for row, split in enumerate(other.splits) if split == "train"]
         left_out.append(count_left(other.splits))
         check_further(path, {other.classes[label] for label in other.labels[train]}, set(rows.classes), len(train))
@@ -119,6 +119,13 @@ def mixed_rows(rows: Rows, config: DataConfig, read: Callable[[DataConfig], Rows
         ignored = tuple({**entry, "file": f"{name}/{entry['file']}"} for entry in other.ignored)
         parts.append(dataclasses.replace(other, ids=tuple(f"{name}/{own}" for own in other.ids), labels=labels, ignored=ignored))
     return _joined(parts), dataclasses.replace(mixture, left_out=tuple(left_out))
+
+
+def further_config(config: DataConfig, path: str) -> DataConfig:
+    """Where a further data set is: at a path, or, of tensorflow-datasets, under another name in the same data_dir."""
+    if config.source == "tfds" and not Path(path).expanduser().exists():
+        return dataclasses.replace(config, name=path)
+    return dataclasses.replace(config, path=path, name=None)
 
 
 def count_left(splits: Sequence[str]) -> dict[str, int]:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from ftjax.counting import counted
+from ftjax.data.components import components
 from ftjax.data.dataset import SPLITS, Members, Rows
 
 _RANK = {split: rank for rank, split in enumerate(SPLITS)}
@@ -79,8 +78,7 @@ def representatives(hashes: Sequence[bytes | None]) -> dict[int, list[int]]:
 
 def gather(pairs: Pairs, threshold: float, hashes: Sequence[bytes | None], copies: dict[int, list[int]], *, missed: int = 0, too_small: int = 0) -> Near:
     """What hangs together by these pairs of representatives."""
-    graph = sparse.coo_array((np.ones(len(pairs)), (pairs.left, pairs.right)), shape=(len(hashes), len(hashes)))
-    component = csgraph.connected_components(graph, directed=False)[1]
+    component = components(len(hashes), pairs.left, pairs.right)
     first: dict[int, int] = {}
     keys: list[bytes | None] = [None] * len(hashes)
     for row in copies:
@@ -118,8 +116,7 @@ def _joined(*keys: Sequence[bytes | None]) -> list[bytes | None]:
     rows, total = len(keys[0]), sum(len(set(column)) for column in keys)
     numbers: dict[tuple[int, bytes | None], int] = {}
     ends = [numbers.setdefault((place, key), len(numbers)) + rows for place, column in enumerate(keys) for key in column]
-    graph = sparse.coo_array((np.ones(len(ends)), (np.tile(np.arange(rows), len(keys)), ends)), shape=(rows + total, rows + total))
-    component = csgraph.connected_components(graph, directed=False)[1]
+    component = components(rows + total, np.tile(np.arange(rows), len(keys)), np.array(ends, np.int64))
     return [None if key is None else int(number).to_bytes(8, "big") for key, number in zip(keys[0], component)]
 
 

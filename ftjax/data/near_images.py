@@ -45,9 +45,19 @@ class Signatures:
 
     def put(self, row: int, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
         """Keep what is needed of a decoded picture of any size."""
-        if min(pixels.shape[:2]) >= SMALL:
-            self.grey[row] = Image.fromarray(pixels).convert("L").resize((2 * SIDE, 2 * SIDE), Image.Resampling.BICUBIC)
-            self.seen[row] = True
+        self.keep(row, thumbnail(pixels))
+
+    def keep(self, row: int, grey: UInt8[np.ndarray, "32 32"] | None) -> None:
+        """Keep the `thumbnail` of a picture, if it has one."""
+        if grey is not None:
+            self.grey[row], self.seen[row] = grey, True
+
+
+def thumbnail(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "32 32"] | None:
+    """A picture as grey levels; None where it is too small to be compared."""
+    if min(pixels.shape[:2]) < SMALL:
+        return None
+    return np.asarray(Image.fromarray(pixels).convert("L").resize((2 * SIDE, 2 * SIDE), Image.Resampling.BICUBIC))
 
 
 def find_images(signatures: Signatures, hashes: Sequence[bytes | None], least: float) -> Near:

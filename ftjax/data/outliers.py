@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ftjax.errors import DataError
+
 NEIGHBOURS = 10
 FAR = 2.5
 """Robust deviations of the log distance above its median from which on a row is far from all others."""
@@ -44,9 +46,14 @@ def find_outliers(
 
     Returns:
       Of the training rows, and of the others.
+
+    Raises:
+      DataError: fewer than 2 training rows: nothing is far from nothing.
     """
     from sklearn.neighbors import NearestNeighbors
 
+    if len(features) < 2:
+        raise DataError(f"data.outliers compares rows with each other, and there is {len(features)} training row that is no copy; use data.outliers='off'")
     mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     scale = np.where(deviation > 1e-12 * (1 + np.abs(mean)), deviation, 1.0)
     train = _standardised(features, mean, scale)

@@ -26,6 +26,7 @@ from ftjax.data.dataset import Progress, Rows
 from ftjax.data.decode import decoders
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.near_images import SIDE, Signatures
+from ftjax.data.processes import Processes
 from ftjax.data.reading import PATIENCE, Found, Inspection, contents_of, decode_rows, inspect
 
 FOLDER = "pictures"
@@ -46,6 +47,7 @@ def inspect_cached(
     progress: Progress | None = None,
     near: bool = False,
     patience: float = PATIENCE,
+    processes: Processes | None = None,
 ) -> tuple[Inspection, dict[str, Any]]:
     """`inspect`, with the pixels in a file below `cache`; rows that lie there already are not decoded.
 
@@ -57,7 +59,7 @@ def inspect_cached(
     Raises:
       DataError: a file does not answer, or changes while it is read.
     """
-    options: dict[str, Any] = {"max_pixels": max_pixels, "workers": workers, "progress": progress, "patience": patience}
+    options: dict[str, Any] = {"max_pixels": max_pixels, "workers": workers, "progress": progress, "patience": patience, "processes": processes}
     contents, unreadable = contents_of(source, workers=workers, progress=progress, patience=patience)
     parts = _parts(contents, image, max_pixels, near)
     folder = cache.expanduser() / FOLDER / _digest(parts)

@@ -9,18 +9,22 @@ import collections
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from ftjax.data.dataset import InMemory, Progress, Rows
-from ftjax.data.decode import decode
+from ftjax.data.examine import Examined, examine, fitted
 from ftjax.data.image_format import ImageFormat
 from ftjax.data.near_images import Signatures
 from ftjax.data.order import pixel_hash
 from ftjax.data.parallel import Stalled, completed
+from ftjax.data.processes import Processes, WorkerDied
 from ftjax.errors import DataError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 PATIENCE = 60.0
 """Seconds without one finished image after which reading is given up."""
@@ -64,6 +68,14 @@ class Found:
         sizes = np.zeros((rows, 2), np.int32)
         return cls(pixels, sizes, [None] * rows, [()] * rows, [None] * rows, Signatures.empty(rows) if near else None)
 
+    def keep(self, row: int, examined: Examined) -> None:
+        """What became of a row that can be decoded."""
+        if self.pixels is not None:
+            self.pixels[row] = examined.pixels
+        if self.signatures is not None:
+            self.signatures.keep(row, examined.thumbnail)
+        self.sizes[row], self.outcomes[row], self.hashes[row] = examined.size, examined.conversions, examined.pixel_hash
+
     def facts(self, rows: Sequence[int]) -> list[Any]:
         """Everything but the arrays of these rows, as JSON: the reason, or hash, height, width and conversions; None where nothing was read."""
         return [self._fact(row) for row in rows]
@@ -102,12 +114,14 @@ class OnDemand:
     rows: Int[np.ndarray, " rows"]
     patience: float = PATIENCE
     contents: Sequence[bytes | None] = ()
+    processes: Processes | None = None
+    """Who decodes; None: the thread that asks."""
 
     def __call__(self, indices: Int[np.ndarray, " k"]) -> UInt8[np.ndarray, "k h w 3"]:
         """Decode these rows.
 
         Raises:
-          DataError: a file has changed since it was collected, or does not answer.
+          DataError: a file has changed since it was collected, or does not answer, or the process that decoded it died.
         """
         wanted = self.rows[indices]
         pixels = np.empty((len(wanted), *self.image.size, 3), np.uint8)
@@ -116,16 +130,15 @@ class OnDemand:
             row = int(wanted[position])
             try:
                 data = self.source.read(row)
-                pixels[position] = self.image.fit(decode(data, self.max_pixels).pixels)
+                pixels[position] = _call(self.processes, fitted, data, self.image, self.max_pixels)
                 if self.contents and content_hash(data) != self.contents[row]:
                     raise DataError("its content has changed since the data were collected; put the old file back, or begin a new run")
             except (DataError, OSError) as error:
                 raise DataError(f"{self.source.where}: {self.source.ids[row]}: {error}") from error
-            except MemoryError as error:
-                raise _no_memory(self.source, row) from error
 
+        named = _naming(self.source, read, lambda position: int(wanted[position]))
         try:
-            for _ in completed(read, range(len(wanted)), workers=1, patience=self.patience):
+            for _ in completed(named, range(len(wanted)), workers=1, patience=self.patience):
                 pass
         except Stalled as stalled:
             raise _stalled(self.source, [int(wanted[position]) for position in stalled.items], stalled.seconds) from None
@@ -142,15 +155,16 @@ def inspect(
     progress: Progress | None = None,
     patience: float = PATIENCE,
     near: bool = False,
+    processes: Processes | None = None,
 ) -> Inspection:
-    """Decode every row once, in parallel. Unreadable rows are collected, not raised; `near` asks for signatures.
+    """Decode every row once, in parallel. Unreadable rows are collected, not raised; `near` asks for signatures, `processes` decode instead of the threads.
 
     Raises:
-      DataError: a file does not answer.
+      DataError: a file does not answer, or what `decode_rows` says.
     """
     fits = len(source) * image.size[0] * image.size[1] * 3 <= cache_megabytes * 2**20
     found = Found.empty(len(source), np.empty((len(source), *image.size, 3), np.uint8) if fits else None, near)
-    decode_rows(source, range(len(source)), found, image, max_pixels=max_pixels, workers=workers, progress=progress, patience=patience)
+    decode_rows(source, range(len(source)), found, image, max_pixels=max_pixels, workers=workers, progress=progress, patience=patience, processes=processes)
     return found.inspection()
 
 
@@ -165,11 +179,12 @@ def decode_rows(
     progress: Progress | None = None,
     patience: float = PATIENCE,
     finished: Callable[[int], None] = lambda row: None,
+    processes: Processes | None = None,
 ) -> None:
     """Read and decode these rows into `found`, in parallel; `finished(row)` is called in this thread, in no particular order.
 
     Raises:
-      DataError: a file does not answer, has other bytes than `found.contents` says, or cannot be decoded for want of memory.
+      DataError: a file does not answer, has other bytes than `found.contents` says, cannot be decoded for want of memory, or its process died.
     """
 
     def read(row: int) -> None:
@@ -185,22 +200,12 @@ def decode_rows(
             raise DataError(f"{source.where}: {source.ids[row]}: its content has changed while the data were collected; begin again")
         found.contents[row] = content
         try:
-            put(row, data)
+            found.keep(row, _call(processes, examine, data, None if found.pixels is None else image, max_pixels, found.signatures is not None))
         except DataError as error:
             found.outcomes[row] = str(error)
 
-    def put(row: int, data: bytes | np.ndarray) -> None:
-        decoded = decode(data, max_pixels)
-        if found.pixels is not None:
-            found.pixels[row] = image.fit(decoded.pixels)
-        if found.signatures is not None:
-            found.signatures.put(row, decoded.pixels)
-        found.sizes[row] = decoded.pixels.shape[:2]
-        found.outcomes[row] = decoded.conversions
-        found.hashes[row] = pixel_hash(decoded.pixels)
-
     try:
-        for done, (row, _) in enumerate(completed(_with_memory(source, read), rows, workers=workers, patience=patience), 1):
+        for done, (row, _) in enumerate(completed(_naming(source, read), rows, workers=workers, patience=patience), 1):
             finished(row)
             if progress is not None:
                 progress(done, len(rows))
@@ -229,7 +234,7 @@ def contents_of(source: Rows, *, workers: int, progress: Progress | None = None,
             unreadable[row] = str(error)
 
     try:
-        for done, _ in enumerate(completed(_with_memory(source, read), range(len(source)), workers=workers, patience=patience), 1):
+        for done, _ in enumerate(completed(_naming(source, read), range(len(source)), workers=workers, patience=patience), 1):
             if progress is not None:
                 progress(done, len(source))
     except Stalled as stalled:
@@ -237,27 +242,35 @@ def contents_of(source: Rows, *, workers: int, progress: Progress | None = None,
     return found, unreadable
 
 
-def images_of(source: Rows, inspection: Inspection, rows: Int[np.ndarray, " rows"], image: ImageFormat, max_pixels: int) -> InMemory | OnDemand:
+def images_of(
+    source: Rows, inspection: Inspection, rows: Int[np.ndarray, " rows"], image: ImageFormat, max_pixels: int, processes: Processes | None = None
+) -> InMemory | OnDemand:
     """The `images` of a split that holds these rows."""
     if inspection.pixels is not None:
         return InMemory(inspection.pixels, rows)
-    return OnDemand(source, image, max_pixels, rows, contents=inspection.contents)
+    return OnDemand(source, image, max_pixels, rows, contents=inspection.contents, processes=processes)
 
 
-def _with_memory(source: Rows, read: Callable[[int], None]) -> Callable[[int], None]:
-    """`read`, which ends the pass with the row's name where memory is short: the file may be whole, so its row is not left out."""
+def _call(processes: Processes | None, function: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    """The function's result, from another process where there are some."""
+    return function(*arguments, **named) if processes is None else processes.call(function, *arguments, **named)
 
-    def reading(row: int) -> None:
+
+def _naming(source: Rows, read: Callable[[int], None], row_of: Callable[[int], int] = lambda item: item) -> Callable[[int], None]:
+    """`read`, which ends the pass with the row's name where memory is short or a process died: the file may be whole, so its row is not left out."""
+
+    def reading(item: int) -> None:
         try:
-            read(row)
+            read(item)
         except MemoryError as error:
-            raise _no_memory(source, row) from error
+            raise DataError(f"{name(item)}: there is not enough memory to read it; free some, or lower data.workers") from error
+        except WorkerDied as error:
+            raise DataError(f"{name(item)}: {error} while it decoded this file; if memory is short, lower data.workers") from error
+
+    def name(item: int) -> str:
+        return f"{source.where}: {source.ids[row_of(item)]}"
 
     return reading
-
-
-def _no_memory(source: Rows, row: int) -> DataError:
-    return DataError(f"{source.where}: {source.ids[row]}: there is not enough memory to read it; free some, or lower data.workers")
 
 
 def _stalled(source: Rows, rows: Sequence[int], seconds: float) -> DataError:

@@ -1,7 +1,7 @@
-"""Rows that a body's features make suspicious: labels that are probably wrong, and rows far from all others; what is said of them and which are left out.
+"""Rows that a body's features make suspicious: labels that are probably wrong, and rows far from all others.
 
-Pure on arrays: `training/inspection.py` computes the features. The training rows are judged by each other, validation and test by the training rows alone,
-so that no label of a test changes what is trained on; only training rows are ever dropped.
+Pure on arrays: `training/inspection.py` computes the features, `suspects_policy.py` says what becomes of the rows. The training rows are judged by each other,
+validation and test by the training rows alone, each split by itself, so that no label of a test changes what is trained on or named elsewhere.
 """
 
 from __future__ import annotations
@@ -12,23 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Bool, Float, Int
-from scipy.sparse.csgraph import connected_components
 
-from ftjax.config import DataConfig
 from ftjax.data import label_errors, outliers
-from ftjax.data.dataset import Dataset, Split
-from ftjax.data.order import fingerprint
-from ftjax.data.sample import draw_by_class
-from ftjax.errors import DataError
+from ftjax.data.components import components
 
 SHOWN = 24
 """The most suspicious rows of each kind that a person is shown."""
 KINDS = ("label_errors", "outliers")
-MOST = 1 / 3
-"""Share of the training rows above which wrong labels are not dropped: where a probe of the pretrained features disagrees with so many, it is the probe that is
-wrong. On sign digits with 20 % wrong labels half of the rows were named, and fine-tuning lost by leaving them out (benchmarks/results/label_noise.md)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,9 +50,11 @@ def find_label_errors(parts: Parts, classes: Sequence[str], together: Iterable[S
     name, first = next(iter(parts.items()))
     probe, judged, judgeable = judge_labels(first, len(classes), together, seed)
     rows = _wrong(name, first, judged, classes)
-    others = {split: part for split, part in parts.items() if split != name and len(part.ids)}
-    if others:
-        rows += _of_others(first, probe, others, classes, judgeable)
+    thresholds = label_errors.thresholds_of(first.labels, probe.values, judgeable)
+    for split, part in parts.items():
+        if split != name and len(part.ids):
+            values = label_errors.of_others(first.features, first.labels, part.features, len(classes), probe.penalty)
+            rows += _wrong(split, part, label_errors.judge_by(thresholds, part.labels, values, judgeable), classes)
     majority = float(np.bincount(first.labels).max() / len(first.labels))
     measured = {"accuracy": probe.accuracy, "majority": majority, "log_loss": probe.log_loss, "penalty": probe.penalty}
     return {
@@ -87,23 +80,6 @@ def judge_labels(
     judgeable = np.bincount(first_of_group, minlength=classes) >= label_errors.LEAST
     probe = label_errors.out_of_fold(part.features, part.labels, label_errors.folds_of(part.ids, part.labels, groups, seed), classes)
     return probe, label_errors.judge(part.labels, probe.values, judgeable), judgeable
-
-
-def _of_others(
-    first: Part, probe: label_errors.Probabilities, others: Parts, classes: Sequence[str], judgeable: Bool[np.ndarray, " classes"]
-) -> list[dict[str, Any]]:
-    """Rows of the other splits, by a probe of all rows of the first; the thresholds of confident learning are those of all together."""
-    labels = np.concatenate([first.labels, *(part.labels for part in others.values())])
-    features = np.concatenate([part.features for part in others.values()])
-    values = label_errors.of_others(first.features, first.labels, features, len(classes), probe.penalty)
-    judged = label_errors.judge(labels, np.concatenate([probe.values, values]), judgeable)
-    rows, start = [], len(first.ids)
-    for split, part in others.items():
-        here = slice(start, start + len(part.ids))
-        start = here.stop
-        mine = dataclasses.replace(judged, wrong=judged.wrong[here], score=judged.score[here], suggested=judged.suggested[here])
-        rows += _wrong(split, part, mine, classes)
-    return rows
 
 
 def _wrong(split: str, part: Part, judged: label_errors.Judged, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -169,124 +145,5 @@ def groups_of(ids: Sequence[str], together: Iterable[Sequence[str]]) -> Int[np.n
     """A number for each row, the same for rows that belong together, also through others."""
     row_of = {name: row for row, name in enumerate(ids)}
     pairs = [pair for names in together for pair in itertools.pairwise(row_of[name] for name in names if name in row_of)]
-    ends = np.array(pairs, np.int64).reshape(-1, 2).T
-    graph = scipy.sparse.coo_array((np.ones(len(pairs), bool), (ends[0], ends[1])), shape=(len(ids), len(ids)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def applied(dataset: Dataset, config: DataConfig, found: Mapping[str, Mapping[str, Any]], shown: Mapping[str, Mapping[str, Any]]) -> Dataset:
-    """The data set with the findings in its report, and without the training rows that the policies drop.
-
-    Args:
-      dataset: as it was collected.
-      config: `label_errors` and `outliers` say what becomes of the rows.
-      found: by kind ("label_errors", "outliers"), those that were looked for.
-      shown: what a person sees of suspicious rows, by id.
-
-    Raises:
-      DataError: a class would be left without a training row, or more labels would be called wrong than can be believed.
-    """
-    train = dataset.splits["train"]
-    here = set(train.ids)
-    gone: dict[str, list[str]] = {}
-    for kind, one in found.items():
-        drops = getattr(config, kind) == "drop"
-        gone[kind] = [row["id"] for row in one["rows"] if drops and row["id"] in here and row["split"] == "train"]
-    _check_believable(found.get("label_errors", {}), len(gone.get("label_errors", ())), len(train))
-    told = {kind: {"policy": getattr(config, kind), **one, "dropped": gone[kind]} for kind, one in found.items()}
-    report = {**dataset.report, **told, "warnings": [*dataset.report.get("warnings", ()), *_warnings(told, len(train))]}
-    names = {name for some in gone.values() for name in some}
-    dataset = dataclasses.replace(dataset, report=report, examples={**dataset.examples, **shown})
-    return _without(dataset, config, names) if names else dataset
-
-
-def _check_believable(found: Mapping[str, Any], gone: int, rows: int) -> None:
-    """Refuse to drop more rows than `MOST` of them."""
-    if gone > MOST * rows:
-        raise DataError(
-            f"data.label_errors='drop' would leave out {gone:,} of {rows:,} training rows ({gone / rows:.0%}); {_probe(found)}, so the pretrained features "
-            "hardly tell these classes apart and most of those labels are probably right; use 'report', and data.drop for the rows that you find wrong"
-        )
-
-
-def _probe(found: Mapping[str, Any]) -> str:
-    """How good the judge is."""
-    probe = found["probe"]
-    return f"the probe is right for {probe['accuracy']:.0%} of them (always the largest class: {probe['majority']:.0%})"
-
-
-def _without(dataset: Dataset, config: DataConfig, names: set[str]) -> Dataset:
-    """Leave training rows out; counts, balance, sampling and fingerprint are those of what is left."""
-    train, classes, report = dataset.splits["train"], dataset.classes, dataset.report
-    kept = np.array([row for row, name in enumerate(train.ids) if name not in names], np.int64)
-    before, after = (np.bincount(labels, minlength=len(classes)) for labels in (train.labels, train.labels[kept]))
-    if lost := [name for name, old, new in zip(classes, before, after) if old and not new]:
-        raise DataError(f"data.label_errors and data.outliers would drop every training row of class {lost[0]!r}; use 'report', and data.drop for single rows")
-    largest = int(after.argmax())
-    changed = {
-        "fingerprint": fingerprint([(report["fingerprint"], "", b""), *((name, "dropped", b"") for name in names)]),
-        "collected": report["fingerprint"],
-        "splits": {**report["splits"], "train": {**report["splits"]["train"], "rows": len(kept), "per_class": dict(zip(classes, after.tolist()))}},
-        "majority": {"class": classes[largest], "share": float(after[largest] / after.sum())},
-        "imbalance_ratio": float(after[largest] / after.min()),
-        "cleaned": {"rows_before": len(train), "rows_after": len(kept), "shares": {"before": _shares(classes, before), "after": _shares(classes, after)}},
-    }
-    changed["warnings"] = [*report["warnings"], *_shifted(changed["cleaned"]["shares"])]
-    return _redrawn(dataclasses.replace(dataset, splits={**dataset.splits, "train": rows_of_split(train, kept)}, report={**report, **changed}), config)
-
-
-def _redrawn(dataset: Dataset, config: DataConfig) -> Dataset:
-    """What `data.sampling` draws, by the classes' sizes as they are now."""
-    sampling = dataset.report.get("sampling", {})
-    if sampling.get("drawn_by") != "data.sampling":
-        return dataset
-    fresh = {name: value for name, value in sampling.items() if name not in ("drawn", "drawn_by")}
-    warnings = [line for line in dataset.report["warnings"] if not line.startswith("data.sampling=")]
-    train = dataclasses.replace(dataset.splits["train"], sampling=None)
-    report = {**dataset.report, "sampling": fresh, "warnings": warnings}
-    return draw_by_class(dataclasses.replace(dataset, splits={**dataset.splits, "train": train}, report=report), config.sampling)
-
-
-def rows_of_split(split: Split, kept: Int[np.ndarray, " rows"]) -> Split:
-    """Only these rows of a split, in this order."""
-    fields, show = split.fields, split.show
-    return dataclasses.replace(
-        split,
-        ids=tuple(split.ids[row] for row in kept),
-        labels=split.labels[kept],
-        fields=lambda rows: fields(kept[rows]),
-        show=lambda row: show(int(kept[row])),
-        lengths=None if split.lengths is None else split.lengths[kept],
-        sampling=None if split.sampling is None else split.sampling[kept],
-    )
-
-
-def _shares(classes: Sequence[str], counts: np.ndarray) -> dict[str, float]:
-    return {name: float(count / counts.sum()) for name, count in zip(classes, counts)}
-
-
-def _shifted(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The class whose share changed most, where that is more than a tenth of it."""
-    ratio = {name: shares["after"][name] / share for name, share in shares["before"].items() if share}
-    name = max(ratio, key=lambda one: (abs(np.log(ratio[one])), one))
-    if abs(np.log(ratio[name])) <= np.log(1.1):
-        return []
-    return [f"cleaning changed how frequent classes are: {name!r} was {shares['before'][name]:.1%} of the training rows and is {shares['after'][name]:.1%} now"]
-
-
-def _warnings(told: Mapping[str, Mapping[str, Any]], rows: int) -> list[str]:
-    found = []
-    for kind, what in (("label_errors", "labels that are probably wrong"), ("outliers", "rows far from all others")):
-        one = told.get(kind)
-        if one is None:
-            continue
-        here = one["found"].get("train", 0)
-        elsewhere = ", ".join(f"{count} in {split}" for split, count in one["found"].items() if count and split != "train")
-        if here or elsewhere:
-            done = "those in train were dropped, rejected.jsonl names them" if one["dropped"] else f"they were left in; {kind} in data.json names them"
-            judge = f" {_probe(one)};" if kind == "label_errors" else ""
-            found.append(f"{what}: {here} of {rows:,} in train{', ' + elsewhere if elsewhere else ''};{judge} {done}")
-        if one.get("not_judged"):
-            few = f"fewer than {label_errors.LEAST} training rows that are no copies of each other"
-            found.append(f"{few}, so their labels were not judged: {', '.join(map(repr, one['not_judged'][:10]))}")
-    return found
+    left, right = np.array(pairs, np.int64).reshape(-1, 2).T
+    return components(len(ids), left, right).astype(np.int64)

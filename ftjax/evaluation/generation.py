@@ -15,12 +15,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from ftjax.errors import ConfigError
 from ftjax.evaluation.sampling import Choice, Sampling, best, drawn
-from ftjax.models import Model, build
+from ftjax.models import Model, ModelSpec, build
 from ftjax.models.decoder import empty_cache
+from ftjax.models.layers import Precision
 from ftjax.trees import Tree
 
 _ROOM = 16
@@ -69,18 +70,19 @@ class Generator:
     def __init__(self, model: Model, params: Tree, tokenizer: Any = None) -> None:
         if model.family.name != "decoder" or model.spec.options["output"] != "language":
             raise ConfigError(f"generation: {model.family.name} with output {model.spec.options['output']!r} does not write; allowed: a decoder, 'language'")
-        self._model = build(model.spec, precision=model.compute.precision)  # without scan, remat and dropout, which are for training
+        self._model = _writer(model.spec, model.compute.precision)
         self._params, self._tokenizer = params, tokenizer
 
     def texts(self, prompts: Sequence[str], sampling: Sampling, *, ids: Sequence[int] | None = None) -> list[Written]:
-        """Continue texts, which get the special tokens that the tokenizer puts in front of a text.
+        """Continue texts, which get the special tokens that the tokenizer puts in front of a text, and none of those that it puts behind one.
 
         Raises:
           ConfigError: there is no tokenizer, or as in `tokens`.
         """
         if self._tokenizer is None:
             raise ConfigError("generation: texts need a tokenizer; without one, allowed are prompts of tokens")
-        return self.tokens([encoding.ids for encoding in self._tokenizer.engine.encode_batch(list(prompts))], sampling, ids=ids)
+        opening = self._tokenizer.opening
+        return self.tokens([[*opening, *encoding.ids] for encoding in self._tokenizer.encode_apart(list(prompts))], sampling, ids=ids)
 
     def tokens(self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, ids: Sequence[int] | None = None) -> list[Written]:
         """Continue prompts of tokens.
@@ -93,13 +95,15 @@ class Generator:
         Raises:
           ConfigError: an empty prompt, a token beyond the vocabulary, more tokens than the model has positions for, or stop strings without a tokenizer.
         """
-        self._check(prompts, sampling, ids)
+        self.check(prompts, sampling)
+        if ids is not None and len(ids) != len(prompts):
+            raise ConfigError(f"generation: {len(ids)} ids for {len(prompts)} prompts; allowed: one for each")
         if not prompts:
             return []
         width = _ROOM * -(-max(map(len, prompts)) // _ROOM)
         width = min(width, self._model.spec.options["positions"] - sampling.max_tokens)
         tokens, document = _left_padded(prompts, width, sampling.max_tokens)
-        keys = _keys(sampling.seed, jnp.asarray(list(range(len(prompts)) if ids is None else ids), jnp.uint32))
+        keys = _keys(jnp.uint32(sampling.seed), jnp.asarray(list(range(len(prompts)) if ids is None else ids), jnp.uint32))
         state = _read(self._model, self._params, tokens, document, width)
         return self._write(prompts, sampling, state, document, keys, width)
 
@@ -135,23 +139,38 @@ class Generator:
         whole, known = decode([*prompt, *new], skip_special_tokens=True), decode(list(prompt), skip_special_tokens=True)
         return whole[len(known) :] if whole.startswith(known) else decode(list(new), skip_special_tokens=True)
 
-    def _check(self, prompts: Sequence[Sequence[int]], sampling: Sampling, ids: Sequence[int] | None) -> None:
+    def check(self, prompts: Sequence[Sequence[int]], sampling: Sampling, names: Sequence[str] | None = None) -> None:
+        """Whether all of them can be continued, before any is.
+
+        Args:
+          prompts: tokens.
+          sampling: how.
+          names: of the prompts, for messages; None: "prompt 0", "prompt 1", ...
+
+        Raises:
+          ConfigError: as in `tokens`.
+        """
         options = self._model.spec.options
         for row, prompt in enumerate(prompts):
+            name = f"prompt {row}" if names is None else names[row]
             if not len(prompt):
-                raise ConfigError(f"generation: prompt {row} has no token; allowed: at least one (the token that begins a text)")
+                raise ConfigError(f"generation: {name} has no token; allowed: at least one (the token that begins a text)")
             if not 0 <= min(prompt) <= max(prompt) < options["vocabulary"]:
-                raise ConfigError(f"generation: prompt {row} has tokens {min(prompt)} to {max(prompt)}; allowed: 0 to {options['vocabulary'] - 1}")
+                raise ConfigError(f"generation: {name} has tokens {min(prompt)} to {max(prompt)}; allowed: 0 to {options['vocabulary'] - 1}")
             if len(prompt) + sampling.max_tokens > options["positions"]:
                 room = options["positions"] - len(prompt)
                 raise ConfigError(
-                    f"generation: prompt {row} has {len(prompt)} tokens of the model's {options['positions']}; max_tokens={sampling.max_tokens} does not fit, "
+                    f"generation: {name} has {len(prompt)} tokens of the model's {options['positions']}; max_tokens={sampling.max_tokens} does not fit, "
                     f"allowed: {f'at most {room}' if room > 0 else 'a shorter prompt'}"
                 )
         if sampling.stop and self._tokenizer is None:
             raise ConfigError("generation: stop strings need a tokenizer; allowed without: stop_ids")
-        if ids is not None and len(ids) != len(prompts):
-            raise ConfigError(f"generation: {len(ids)} ids for {len(prompts)} prompts; allowed: one for each")
+
+
+@functools.lru_cache(maxsize=8)
+def _writer(spec: ModelSpec, precision: Precision) -> Model:
+    """The model without scan, remat and dropout, which are for training; one of each kind, as what is compiled belongs to it."""
+    return build(spec, precision=precision)
 
 
 def first_stop(text: Callable[[Sequence[int]], str], tokens: Sequence[int], before: int, stop: Sequence[str]) -> tuple[int, str] | None:
@@ -180,7 +199,7 @@ def _left_padded(prompts: Sequence[Sequence[int]], width: int, room: int) -> tup
 
 
 @jax.jit
-def _keys(seed: int, ids: Int[Array, " batch"]) -> Array:
+def _keys(seed: UInt32[Array, ""], ids: Int[Array, " batch"]) -> Array:
     return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(ids)
 
 

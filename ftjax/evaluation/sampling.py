@@ -40,6 +40,7 @@ class Sampling:
             ("temperature", 0 <= self.temperature < math.inf, "at least 0"),
             ("top_k", self.top_k >= 0, "at least 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
             ("stop", isinstance(self.stop, tuple) and all(self.stop), "texts that are not empty"),
         ):
             if not fits:

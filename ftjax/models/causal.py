@@ -12,35 +12,41 @@ from jaxtyping import Bool, Int
 from ftjax.models import layers
 from ftjax.models.modules import Dense, RmsNorm
 from ftjax.models.spec import Compute
-from ftjax.models.transformer import rotate
+from ftjax.models.transformer import preceded, rotate
+
+Rotation = tuple[Array, Array] | None
+"""Cosine and sine by position; None: positions are learned."""
 
 
 class CausalAttention(nn.Module):
     """Each of `kv_heads` keys and values serves `heads / kv_heads` queries (Ainslie et al. 2023).
 
     Where the variables have a collection "cache", keys and values are written into it from place `start` on, and all that it holds are read.
+    `prompt` is (tokens [1 n width], their rotation) of what stands before every text.
     """
 
     options: Any
     compute: Compute
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, rotation: tuple[Array, Array] | None, start: Array | None = None) -> Array:
+    def __call__(self, x: Array, mask: Array | None, rotation: Rotation, start: Array | None = None, prompt: tuple[Array, Rotation] | None = None) -> Array:
         options, (batch, length, width) = self.options, x.shape
-        size = options["head_size"]
+        size, heads = options["head_size"], {"query": options["heads"], "key": options["kv_heads"], "value": options["kv_heads"]}
+        dense = {name: Dense(count * size, self.compute, use_bias=options["qkv_bias"], name=name) for name, count in heads.items()}
+        norms = {name: RmsNorm(options["epsilon"], _offset(options), name=f"{name}_norm") for name in ("query", "key")} if options["qk_norm"] else {}
 
-        def project(name: str, heads: int) -> Array:
-            y = Dense(heads * size, self.compute, use_bias=options["qkv_bias"], name=name)(x).reshape(batch, length, heads, size)
-            normed = options["qk_norm"] and name != "value"
-            return RmsNorm(options["epsilon"], _offset(options), name=f"{name}_norm")(y) if normed else y
+        def project(name: str, x: Array, rotation: Rotation) -> Array:
+            y = dense[name](x).reshape(*x.shape[:2], heads[name], size)
+            y = norms[name](y) if name in norms else y
+            return y if rotation is None or name == "value" else rotate(y, *rotation)
 
-        query, key, value = project("query", options["heads"]), project("key", options["kv_heads"]), project("value", options["kv_heads"])
-        if rotation is not None:
-            query, key = rotate(query, *rotation), rotate(key, *rotation)
+        query, key, value = (project(name, x, rotation) for name in heads)
         if start is not None:
             key, value = self._remember("keys", key, start), self._remember("values", value, start)
+        if prompt is not None:
+            key, value, mask = preceded(key, value, mask, project("key", *prompt), project("value", *prompt))
         mixed = self._mix(query, key, value, mask)
-        return Dense(width, self.compute, use_bias=options["out_bias"], name="out")(mixed.reshape(batch, length, -1))
+        return Dense(width, self.compute, use_bias=options["out_bias"], name="out")(mixed.reshape(batch, length, -1), entered=x)
 
     def _remember(self, name: str, new: Array, start: Array) -> Array:
         """Write into the cache, and give all of it."""
@@ -48,7 +54,7 @@ class CausalAttention(nn.Module):
         cache.value = lax.dynamic_update_slice(cache.value, new, (0, start, 0, 0))
         return cache.value
 
-    def _mix(self, query: Array, key: Array, value: Array, mask: Array) -> Array:
+    def _mix(self, query: Array, key: Array, value: Array, mask: Array | None) -> Array:
         options = self.options
         if options["query_scale"]:  # Attention divides by the square root of the size: what is wanted instead comes before it.
             query = query * (options["query_scale"] * options["head_size"] ** 0.5)

@@ -54,7 +54,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         hidden = layers.gelu(Dense(4 * x.shape[-1], self.compute, name="up")(x), self.compute.precision)
-        return Dense(x.shape[-1], self.compute, name="down")(Drop(self.compute.dropout)(hidden, train))
+        return Dense(x.shape[-1], self.compute, name="down")(Drop(self.compute.dropout)(hidden, train), entered=x)
 
 
 class Block(nn.Module):

@@ -19,7 +19,7 @@ from ftjax.models import layers, text
 from ftjax.models.causal import CausalAttention, looks_back, places
 from ftjax.models.decoder_options import DEFAULTS, blocks_of, check, complete, for_output, groups
 from ftjax.models.family import Family, Inputs
-from ftjax.models.modules import Dense, Drop, Embed, Encoder, LayerNorm, RmsNorm, affine, drop_rates, remat
+from ftjax.models.modules import Dense, Drop, Embed, Encoder, LayerNorm, RmsNorm, affine, drop_rates, prompt_of, remat
 from ftjax.models.rotary import Rotary
 from ftjax.models.spec import Compute, ModelSpec
 from ftjax.models.transformer import partition_spec
@@ -44,7 +44,7 @@ class Stem(nn.Module):
         options, width = self.options, self.options["width"]
         x = Embed(options["vocabulary"], width, name="word")(tokens) * options["embedding_scale"]
         if train and self.compute.neftune > 0:
-            x = x + text.noise(self.make_rng("dropout"), x, document > 0, self.compute.neftune)
+            x = x + text.noise(self.make_rng("dropout"), x, document, self.compute.neftune)
         if options["position"] == "learned":
             x = x + Embed(options["positions"], width, name="position")(positions)
         return Drop(self.compute.dropout)(x, train)
@@ -64,11 +64,15 @@ class Mlp(nn.Module):
         bent = dense(options["hidden"], name="gate")(x) if options["gated"] else up
         hidden = layers.ACTIVATIONS[options["activation"]](bent, compute.precision)
         hidden = hidden * up if options["gated"] else hidden
-        return dense(x.shape[-1], name="down")(hidden)
+        return dense(x.shape[-1], name="down")(hidden, entered=x)
 
 
 class Block(nn.Module):
-    """x + post_norm1(attention(norm1(x))), then x + post_norm2(mlp(norm2(x))); `near` and `far` are (mask, rotation) of the two kinds of attention."""
+    """x + post_norm1(attention(norm1(x))), then x + post_norm2(mlp(norm2(x))); `near` and `far` are (mask, rotation) of the two kinds of attention.
+
+    A prompt stands before every text: its own, or one that comes as (x, prompt [1 n width]) and goes on as that. Nothing of a text is seen by what stands
+    before it, so one prompt does for all rows, for all texts packed into them, and for every step of writing.
+    """
 
     options: Any
     windowed: bool
@@ -76,17 +80,29 @@ class Block(nn.Module):
     compute: Compute
 
     @nn.compact
-    def __call__(self, x: Array, train: bool, near: Any, far: Any, start: Array | None) -> Array:
-        options, compute = self.options, self.compute
+    def __call__(self, x: Any, train: bool, near: Any, far: Any, start: Array | None) -> Any:
+        options, compute, (x, shared) = self.options, self.compute, x if isinstance(x, tuple) else (x, None)
+        norm1, norm2 = norm_of(options, compute, "norm1"), norm_of(options, compute, "norm2")
+        attention, mlp = CausalAttention(options, compute, name="attention"), Mlp(options, compute, name="mlp")
 
         def join(x: Array, branch: Array, name: str) -> Array:
-            branch = norm_of(options, compute, name)(branch) if options["post_norms"] else branch
+            branch = post[name](branch) if options["post_norms"] else branch
             return x + Drop(self.drop_path, whole=True)(Drop(compute.dropout)(branch, train), train)
 
+        def passed(x: Array, *attended: Any) -> Array:
+            x = join(x, attention(norm1(x), *attended), "post_norm1")
+            return join(x, mlp(norm2(x)), "post_norm2")
+
+        post = {name: norm_of(options, compute, name) for name in ("post_norm1", "post_norm2")} if options["post_norms"] else {}
         mask, rotation = near if self.windowed else far
-        attention = CausalAttention(options, compute, name="attention")
-        x = join(x, attention(norm_of(options, compute, "norm1")(x), mask, rotation, start), "post_norm1")
-        return join(x, Mlp(options, compute, name="mlp")(norm_of(options, compute, "norm2")(x)), "post_norm2")
+        own = prompt_of(self)
+        prompt = shared if own is None else own[None]
+        if prompt is None:
+            return passed(x, mask, rotation, start)
+        count = prompt.shape[1]
+        turned = _rotation(options, jnp.arange(-count, 0, dtype=jnp.int32)[None], self.windowed)
+        after = passed(x, mask, rotation, start, (norm1(prompt), turned))
+        return after if own is not None else (after, passed(prompt, looks_back(jnp.ones((1, count), jnp.int32), 0, count, 0), turned))
 
 
 class LanguageHead(nn.Module):
@@ -127,7 +143,10 @@ class Decoder(nn.Module):
         own, positions = (lax.dynamic_slice_in_dim(array, begin, length, axis=1) for array in (document, places(document)))
         x = Stem(options, compute, name="stem")(tokens, own, positions, train)
         contexts = [(looks_back(document, begin, length, window), _rotation(options, positions, window > 0)) for window in (options["window"], 0)]
+        prompt = prompt_of(self, "stem")
+        x = x if prompt is None else (x, prompt.astype(x.dtype)[None])
         x = Encoder(_blocks(options, compute), compute.scan, name="encoder")(x, train, *contexts, start)
+        x = x if prompt is None else x[0]
         x = norm_of(options, compute, "norm")(x)
         return self._end(x, own, train, head)
 

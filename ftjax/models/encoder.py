@@ -16,7 +16,7 @@ from jax import Array
 from ftjax.errors import ConfigError
 from ftjax.models import text
 from ftjax.models.family import Family, Inputs, Options
-from ftjax.models.modules import Drop, Embed, Encoder, LayerNorm, drop_rates, remat
+from ftjax.models.modules import Drop, Embed, Encoder, LayerNorm, drop_rates, followed_by, prompt_of, remat, seen_too
 from ftjax.models.spec import Compute, ModelSpec
 from ftjax.models.transformer import Attention, Mlp, own_positions, partition_spec
 
@@ -55,7 +55,7 @@ class Block(nn.Module):
             branch = Drop(self.drop_path, whole=True)(Drop(compute.dropout)(branch, train), train)
             return LayerNorm(options["epsilon"], compute, name=name)(x + branch)
 
-        x = join(x, Attention(options["heads"], compute, name="attention")(x, mask), "norm1")
+        x = join(x, Attention(options["heads"], compute, name="attention")(x, mask, prompt=prompt_of(self)), "norm1")
         return join(x, Mlp(options["hidden"], compute, options["activation"], name="mlp")(x, train), "norm2")
 
 
@@ -72,8 +72,8 @@ class TextEncoder(nn.Module):
         mask = inputs["mask"]
         block = functools.partial(remat(Block, compute), options)
         blocks = [functools.partial(block, rate, compute) for rate in drop_rates(compute, options["depth"])]
-        x = Stem(options, compute, name="stem")(inputs, train)
-        x = Encoder(blocks, compute.scan, name="encoder")(x, train, mask[:, None, None, :])
+        x, prompt = Stem(options, compute, name="stem")(inputs, train), prompt_of(self, "stem")
+        x = Encoder(blocks, compute.scan, name="encoder")(followed_by(x, prompt), train, seen_too(mask[:, None, None, :], mask, prompt))[:, : mask.shape[1]]
         if options["output"] != "tokens":
             x = text.mean(x, mask) if options["pool"] == "mean" else text.first(x, mask)
             x = text.Pooler(compute, name="pooler")(x) if options["pool"] == "pooler" else x

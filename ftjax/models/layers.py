@@ -7,6 +7,7 @@ Weights are values. A weight is an array, or a small pytree that stands for one 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -18,16 +19,18 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from ftjax.models.depthwise import Pads, depthwise
+from ftjax.models.low_rank import low_rank_bfloat16
 from ftjax.models.pointwise import gelu_by_hand, last_axis, layer_norm_by_hand, normalise
 from ftjax.models.products import attention_bfloat16, masked, matmul_bfloat16
 
 Precision = Literal["float32", "bfloat16"]
 Padding = str | Sequence[tuple[int, int]]
 Weight = Any
-"""An array, or a pytree with `matmul`, `conv` or `lookup`, called with `(x, product)`, where `product(x, array)` is the plain operation of this layer."""
+"""An array, or a pytree with `matmul`, `conv` or `lookup`, called with `(x, product)`, where `product(x, array)` is the plain operation of this layer; or
+with `branch`, called with `(x, entered, product)`, which wants to know what entered the branch of the block that the layer ends."""
 
 
-def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32") -> Float[Array, "... m"]:
+def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32", entered: Array | None = None) -> Float[Array, "... m"]:
     """x w over the last axis of `x`.
 
     In bfloat16 both operands are rounded, in the forward product and in the two of the backward pass (`products.matmul_bfloat16`).
@@ -37,13 +40,34 @@ def matmul(x: Float[Array, "... n"], w: Weight, precision: Precision = "float32"
       x: activations.
       w: matrix `[n m]`, or a leaf with `matmul(x, product)`.
       precision: of the operands.
+      entered: where this product ends a branch of a block, what entered the branch.
     """
+    if hasattr(w, "branch"):
+        return w.branch(x, entered, MatrixProduct(precision))
     if hasattr(w, "matmul"):
-        return w.matmul(x, functools.partial(matmul, precision=precision))
+        return w.matmul(x, MatrixProduct(precision))
     x, w = _same_type(x, w)
     if precision == "bfloat16":
         return matmul_bfloat16(x, w)
     return jnp.matmul(x, w, precision=lax.Precision.HIGHEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixProduct:
+    """The plain product of a layer as a leaf is given it, and the sum of two that a low rank needs."""
+
+    precision: Precision
+
+    def __call__(self, x: Float[Array, "... n"], w: Weight) -> Float[Array, "... m"]:
+        """x w."""
+        return matmul(x, w, self.precision)
+
+    def low_rank(self, x: Float[Array, "... n"], w: Weight, a: Float[Array, "n r"], b: Float[Array, "r m"], scale: Float[Array, ""]) -> Float[Array, "... m"]:
+        """x w + scale (x a) b; in bfloat16, unless w is a leaf itself, with fewer products (`low_rank.low_rank_bfloat16`)."""
+        if self.precision == "bfloat16" and not hasattr(w, "matmul"):
+            dtype = jnp.promote_types(jnp.float32, jnp.result_type(x, w, a, b))
+            return low_rank_bfloat16(*(jnp.asarray(array, dtype) for array in (x, w, a, b, scale)))
+        return self(x, w) + self(self(x, a) * scale.astype(x.dtype), b)
 
 
 def conv(

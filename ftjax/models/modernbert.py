@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from ftjax.errors import ConfigError
 from ftjax.models import layers, text
 from ftjax.models.family import Family, Inputs, Options
-from ftjax.models.modules import Dense, Drop, Embed, Encoder, LayerNorm, drop_rates, remat
+from ftjax.models.modules import Dense, Drop, Embed, Encoder, LayerNorm, drop_rates, followed_by, prompt_of, remat, seen_too
 from ftjax.models.spec import Compute, ModelSpec
 from ftjax.models.transformer import Attention, own_positions, partition_spec
 
@@ -52,7 +52,7 @@ class GatedMlp(nn.Module):
             Dense(size, self.compute, use_bias=False, name=name) for name, size in (("up", self.hidden), ("gate", self.hidden), ("down", x.shape[-1]))
         )
         hidden = layers.ACTIVATIONS[self.activation](up(x), self.compute.precision) * gate(x)
-        return down(Drop(self.compute.dropout)(hidden, train))
+        return down(Drop(self.compute.dropout)(hidden, train), entered=x)
 
 
 class Block(nn.Module):
@@ -73,9 +73,10 @@ class Block(nn.Module):
         def join(x: Array, branch: Array) -> Array:
             return x + Drop(self.drop_path, whole=True)(Drop(compute.dropout)(branch, train), train)
 
-        seen = x if self.index == 0 else norm("norm1")(x)
-        attention = Attention(options["heads"], compute, use_bias=False, name="attention")
-        x = join(x, attention(seen, *(near if self.index % options["every"] else far)))
+        before = (lambda x: x) if self.index == 0 else norm("norm1")
+        attention, prompt = Attention(options["heads"], compute, use_bias=False, name="attention"), prompt_of(self)
+        mask, turned = near if self.index % options["every"] else far
+        x = join(x, attention(before(x), mask, turned, None if prompt is None else before(prompt)))
         return join(x, GatedMlp(options["hidden"], options["activation"], compute, name="mlp")(norm("norm2")(x), train))
 
 
@@ -94,9 +95,12 @@ class ModernBert(nn.Module):
         blocks = [functools.partial(remat(Block, compute), options, index, rate, compute) for index, rate in enumerate(rates)]
         x = Stem(options, compute, name="stem")(inputs, train)
         size = options["width"] // options["heads"]
-        near = (window(mask, positions, options["window"]), rotation(positions, size, options["local_theta"]))
-        far = (mask[:, None, None, :], rotation(positions, size, options["theta"]))
-        x = Encoder(blocks, name="encoder")(x, train, near, far)
+        prompt = prompt_of(self, "stem")
+        # A prompt has no place in the text: it is not turned, and no window hides it.
+        places = positions if prompt is None else jnp.pad(positions, ((0, 0), (0, prompt.shape[0])))
+        near = (seen_too(window(mask, positions, options["window"]), mask, prompt), rotation(places, size, options["local_theta"]))
+        far = (seen_too(mask[:, None, None, :], mask, prompt), rotation(places, size, options["theta"]))
+        x = Encoder(blocks, name="encoder")(followed_by(x, prompt), train, near, far)[:, : mask.shape[1]]
         x = LayerNorm(options["epsilon"], compute, use_bias=False, name="norm")(x)
         if options["output"] != "tokens":
             x = text.mean(x, mask) if options["pool"] == "mean" else text.first(x, mask)

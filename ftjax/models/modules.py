@@ -6,12 +6,13 @@ They hold parameters (and batch norm its statistics) and nothing else; every num
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Bool, Float
 
 from ftjax.errors import ConfigError
 from ftjax.models import layers
@@ -36,14 +37,16 @@ class Dense(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        return affine(self, x, self.features, self.compute, self.kernel_init, self.use_bias)
+    def __call__(self, x: Array, entered: Array | None = None) -> Array:
+        return affine(self, x, self.features, self.compute, self.kernel_init, self.use_bias, entered)
 
 
-def affine(module: nn.Module, x: Array, features: int, compute: Compute, kernel_init: Initializer = truncated, use_bias: bool = True) -> Array:
-    """x kernel + bias, with `module`'s own parameters `kernel` and `bias`; called inside its compact method."""
+def affine(
+    module: nn.Module, x: Array, features: int, compute: Compute, kernel_init: Initializer = truncated, use_bias: bool = True, entered: Array | None = None
+) -> Array:
+    """x kernel + bias, with `module`'s own parameters `kernel` and `bias`; called inside its compact method. `entered`: see `layers.matmul`."""
     kernel = module.param("kernel", kernel_init, (x.shape[-1], features))
-    y = layers.matmul(x, kernel, compute.precision)
+    y = layers.matmul(x, kernel, compute.precision, entered)
     return layers.add_bias(y, module.param("bias", zeros, (features,))) if use_bias else y
 
 
@@ -158,14 +161,14 @@ class Encoder(nn.Module):
     scan: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, train: bool, *context: Any) -> Array:
+    def __call__(self, x: Any, train: bool, *context: Any) -> Any:
         if self.scan and not self.is_initializing():
             return self._repeat(x, train, context)
         for index, block in enumerate(self.blocks):
             x = block(name=f"block_{index}")(x, train, *context)
         return x
 
-    def _repeat(self, x: Array, train: bool, context: tuple[Any, ...]) -> Array:
+    def _repeat(self, x: Any, train: bool, context: tuple[Any, ...]) -> Any:
         params = [self.variables["params"][f"block_{index}"] for index in range(len(self.blocks))]
         if any(jax.tree.structure(other) != jax.tree.structure(params[0]) for other in params):
             raise ConfigError("model.scan: the parameters of the blocks are not all of one kind, so one block cannot stand for the others; allowed: False")
@@ -173,16 +176,49 @@ class Encoder(nn.Module):
         keys = jax.random.split(self.make_rng("dropout"), len(params)) if self.has_rng("dropout") else None
         block = self.blocks[0](parent=None)
 
-        def one(x: Array, item: tuple[Any, Array | None]) -> tuple[Array, None]:
+        def one(x: Any, item: tuple[Any, Array | None]) -> tuple[Any, None]:
             rngs = None if item[1] is None else {"dropout": item[1]}
-            return cast(Array, block.apply({"params": item[0]}, x, train, *context, rngs=rngs)), None
+            return block.apply({"params": item[0]}, x, train, *context, rngs=rngs), None
 
         return lax.scan(one, x, (stacked, keys))[0]
 
 
+def prompt_of(module: nn.Module, name: str | None = None) -> Float[Array, "n width"] | None:
+    """Learned tokens beside the parameters of `module`, or of its part `name`: inputs that the pretrained model does not have. None: there are none.
+
+    No module declares them; whoever wants some (`adapters/prompts.py`) puts `prompt/tokens` into the tree.
+    """
+    params = module.variables.get("params", {})
+    params = params if name is None else params.get(name, {})
+    return params["prompt"]["tokens"] if "prompt" in params else None
+
+
+def followed_by(x: Float[Array, "batch length width"], prompt: Float[Array, "n width"] | None) -> Array:
+    """x with the tokens of a prompt behind each row; attention does not mind their place, and what is first or counted in x keeps its own."""
+    return x if prompt is None else jnp.concatenate([x, jnp.broadcast_to(prompt.astype(x.dtype)[None], (x.shape[0], *prompt.shape))], axis=1)
+
+
+def seen_too(
+    seen: Bool[Array, "batch 1 #queries source"], mask: Bool[Array, "batch source"], prompt: Float[Array, "n width"] | None
+) -> Bool[Array, "batch 1 #more_queries more_source"]:
+    """What rows that are `followed_by` a prompt see, `seen` without it: the prompt is seen by all, and sees all that is no padding."""
+    if prompt is None:
+        return seen
+    if seen.shape[2] > 1:
+        own = jnp.broadcast_to(mask[:, None, None, :], (mask.shape[0], 1, prompt.shape[0], mask.shape[1]))
+        seen = jnp.concatenate([seen, own], axis=2)
+    return jnp.pad(seen, ((0, 0), (0, 0), (0, 0), (0, prompt.shape[0])), constant_values=True)
+
+
 def remat(block: type[nn.Module], compute: Compute) -> type[nn.Module]:
-    """The block class, rematerialised when `compute` says so; `train` stays a Python value."""
-    return nn.remat(block, static_argnums=(2,)) if compute.remat else block
+    """The block class, rematerialised as `compute` says; `train` stays a Python value.
+
+    "blocks" keeps what enters each block, "dots" also the answers of products without a batch axis: those with weights, whose second time would be most of the
+    work, but not attention's scores, which are most of the memory.
+    """
+    if compute.remat == "none":
+        return block
+    return nn.remat(block, static_argnums=(2,), policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable if compute.remat == "dots" else None)
 
 
 class Drop(nn.Module):

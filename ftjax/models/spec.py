@@ -84,14 +84,17 @@ class Compute:
 
     precision: Precision = "float32"
     batch_statistics: Literal["frozen", "updated"] = "frozen"
-    remat: bool = False
+    remat: Literal["none", "blocks", "dots"] | bool = "none"
     scan: bool = False
     drop_path: float = 0.0
     dropout: float = 0.0
     neftune: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, allowed in (("precision", ("float32", "bfloat16")), ("batch_statistics", ("frozen", "updated"))):
+        if isinstance(self.remat, bool):
+            object.__setattr__(self, "remat", "blocks" if self.remat else "none")
+        choices = (("precision", ("float32", "bfloat16")), ("batch_statistics", ("frozen", "updated")), ("remat", ("none", "blocks", "dots")))
+        for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"model.{name} {getattr(self, name)!r}: {did_you_mean(str(getattr(self, name)), allowed)}")
         for name in ("drop_path", "dropout"):

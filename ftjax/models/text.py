@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.models import layers
@@ -73,9 +73,17 @@ def mean(x: Float[Array, "batch length width"], mask: Bool[Array, "batch length"
     return (x * weights[:, :, None]).sum(1)
 
 
-def noise(key: Array, words: Float[Array, "batch length width"], mask: Bool[Array, "batch length"], alpha: float) -> Array:
-    """NEFTune (Jain et al. 2023): uniform between plus and minus alpha / sqrt(tokens * width), with the tokens that each text has."""
-    tokens = jnp.maximum(mask.sum(1), 1).astype(words.dtype)[:, None, None]
+def noise(key: Array, words: Float[Array, "batch length width"], text: Bool[Array, "batch length"] | Int[Array, "batch length"], alpha: float) -> Array:
+    """NEFTune (Jain et al. 2023): uniform between plus and minus alpha / sqrt(tokens * width), with the tokens of the text that each token is of.
+
+    Args:
+      key: of what is drawn.
+      words: the embeddings, for their shape.
+      text: which text of its row a token is of, 1, 2, ..., 0 where there is none; a mask, where rows hold one.
+      alpha: how loud.
+    """
+    sizes = jax.vmap(lambda row: jnp.bincount(row, length=row.shape[0] + 1)[row])(text.astype(jnp.int32))
+    tokens = jnp.maximum(sizes, 1).astype(words.dtype)[:, :, None]
     return jax.random.uniform(key, words.shape, words.dtype, -1, 1) * (alpha * jax.lax.rsqrt(tokens * words.shape[-1]))
 
 

@@ -15,7 +15,7 @@ from ftjax.models.spec import Compute
 class Attention(nn.Module):
     """Multi-head self-attention; `mask` (batch, 1, length or 1, source) allows keys, `rotation` turns queries and keys by their position.
 
-    With `source` keys and values are made of it, and queries of `x`.
+    A `prompt` [n width] gives further keys and values, which all see and no mask hides. With `source` keys and values are made of it, and queries of `x`.
     """
 
     heads: int
@@ -23,18 +23,28 @@ class Attention(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, rotation: tuple[Array, Array] | None = None, source: Array | None = None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        mask: Array | None = None,
+        rotation: tuple[Array, Array] | None = None,
+        prompt: Float[Array, "n width"] | None = None,
+        source: Array | None = None,
+    ) -> Array:
         batch, length, width = x.shape
         source = x if source is None else source
+        dense = {name: Dense(width, self.compute, use_bias=self.use_bias, name=name) for name in ("query", "key", "value", "out")}
 
         def project(name: str, x: Array) -> Array:
-            return Dense(width, self.compute, use_bias=self.use_bias, name=name)(x).reshape(batch, -1, self.heads, width // self.heads)
+            return dense[name](x).reshape(*x.shape[:2], self.heads, width // self.heads)
 
         query, key, value = project("query", x), project("key", source), project("value", source)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
+        if prompt is not None:
+            key, value, mask = preceded(key, value, mask, project("key", prompt[None]), project("value", prompt[None]))
         mixed = layers.attention(query, key, value, self.compute.precision, mask)
-        return Dense(width, self.compute, use_bias=self.use_bias, name="out")(mixed.reshape(batch, length, width))
+        return dense["out"](mixed.reshape(batch, length, width), entered=x)
 
 
 class Mlp(nn.Module):
@@ -49,7 +59,19 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         hidden = layers.ACTIVATIONS[self.activation](Dense(self.hidden, self.compute, name="up")(x), self.compute.precision)
-        return Dense(x.shape[-1], self.compute, name="down")(Drop(self.dropout)(hidden, train))
+        return Dense(x.shape[-1], self.compute, name="down")(Drop(self.dropout)(hidden, train), entered=x)
+
+
+def preceded(key: Array, value: Array, mask: Array | None, first_key: Array, first_value: Array) -> tuple[Array, Array, Array | None]:
+    """Keys and values `[batch source heads size]` with those of a prompt `[1 n heads size]` before them, and the mask, which hides none of these.
+
+    A prompt that every block has anew needs no more than this: what it would become in the block is thrown away at its end, so its queries and its MLP
+    are work for nothing, and its keys and values are the same for every row.
+    """
+    count = first_key.shape[1]
+    first_key, first_value = (jnp.broadcast_to(array, (key.shape[0], *array.shape[1:])) for array in (first_key, first_value))
+    seen = None if mask is None else jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (count, 0)), constant_values=True)
+    return jnp.concatenate([first_key, key], axis=1), jnp.concatenate([first_value, value], axis=1), seen
 
 
 def rotate(

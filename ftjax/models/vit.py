@@ -16,7 +16,7 @@ from jax import Array
 from ftjax.errors import ConfigError, did_you_mean
 from ftjax.models.family import Family
 from ftjax.models.modules import Conv as Patch
-from ftjax.models.modules import Dense, Drop, Encoder, LayerNorm, LayerScale, drop_rates, remat, truncated
+from ftjax.models.modules import Dense, Drop, Encoder, LayerNorm, LayerScale, drop_rates, followed_by, prompt_of, remat, truncated
 from ftjax.models.spec import Compute, ModelSpec, Option
 from ftjax.models.transformer import Attention, Mlp, partition_spec
 
@@ -62,7 +62,9 @@ class Block(nn.Module):
             return x + Drop(self.drop_path, whole=True)(Drop(self.compute.dropout)(branch, train), train)
 
         mlp = Mlp(self.hidden, self.compute, dropout=self.compute.dropout, name="mlp")
-        x = join(x, Attention(self.heads, self.compute, name="attention")(LayerNorm(self.epsilon, self.compute, name="norm1")(x)), 1)
+        norm1, prompt = LayerNorm(self.epsilon, self.compute, name="norm1"), prompt_of(self)
+        attention = Attention(self.heads, self.compute, name="attention")
+        x = join(x, attention(norm1(x), prompt=None if prompt is None else norm1(prompt)), 1)
         return join(x, mlp(LayerNorm(self.epsilon, self.compute, name="norm2")(x), train), 2)
 
 
@@ -79,7 +81,9 @@ class VisionTransformer(nn.Module):
         block = functools.partial(remat(Block, compute), options["heads"], hidden, options["epsilon"], options["layer_scale"])
         blocks = [functools.partial(block, rate, compute) for rate in drop_rates(compute, options["depth"])]
         x = Stem(options["patch"], options["width"], options["distillation"], compute, name="stem")(images)
-        x = Encoder(blocks, compute.scan, name="encoder")(Drop(compute.dropout)(x, train), train)
+        length = x.shape[1]
+        x = followed_by(Drop(compute.dropout)(x, train), prompt_of(self, "stem"))
+        x = Encoder(blocks, compute.scan, name="encoder")(x, train)[:, :length]
         x = LayerNorm(options["epsilon"], compute, name="norm")(x)
         x = jnp.concatenate([x[:, 0], x[:, 1:].mean(1)], axis=-1) if options["pool"] == "token_mean" else x[:, 0]
         return Dense(self.spec.num_classes, compute, name="head")(x) if head else x

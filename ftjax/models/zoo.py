@@ -121,7 +121,7 @@ def build(
     *,
     precision: Precision = "float32",
     batch_statistics: Literal["frozen", "updated"] = "frozen",
-    remat: bool = False,
+    remat: Literal["none", "blocks", "dots"] | bool = "none",
     scan: bool = False,
     drop_path: float = 0.0,
     dropout: float = 0.0,
@@ -133,7 +133,7 @@ def build(
       spec: what to compute.
       precision: of operands; parameters, accumulation and logits stay float32.
       batch_statistics: whether training follows batch norm's mean and variance or keeps them.
-      remat: recompute each block's inside in the backward pass, to save memory.
+      remat: what the backward pass computes again, to save memory: each block's inside ("blocks", True), or all of that but products with weights ("dots").
       scan: compile one block and repeat it; the parameters keep their names.
       drop_path: stochastic depth's rate at the last block.
       dropout: rate of dropout.

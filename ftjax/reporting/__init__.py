@@ -4,9 +4,11 @@ This room reads a run directory and nothing else. The page's plots are SVG writt
 and spare a short run matplotlib's import and font cache.
 """
 
+from ftjax.reporting.ablation import render_ablation
 from ftjax.reporting.card import card, write_card
+from ftjax.reporting.comparison import compare
 from ftjax.reporting.html import render
 from ftjax.reporting.metrics_log import MetricsWriter, read_metrics
 from ftjax.reporting.terminal import Progress
 
-__all__ = ["MetricsWriter", "Progress", "card", "read_metrics", "render", "write_card"]
+__all__ = ["MetricsWriter", "Progress", "card", "compare", "read_metrics", "render", "render_ablation", "write_card"]

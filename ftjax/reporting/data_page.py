@@ -6,7 +6,7 @@ Like report.html it is complete in itself, follows light and dark, and escapes w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -23,6 +23,8 @@ CLASSES = 60
 """Classes whose samples are shown."""
 LISTED = 200
 """Rejected rows that are listed."""
+NAMED = 10
+"""Rows that cannot be used and ignored files that the terminal names; the page lists more."""
 SAME, DIFFERENT = False, True
 
 
@@ -44,17 +46,33 @@ def _groups(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     yield from (("near", entry) for entry in listing(near.get("groups"))[:GROUPS])
 
 
-def tables(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
-    """(title, columns, rows) for the terminal."""
+Table = tuple[str, tuple[str, ...], Sequence[tuple[Any, ...]]]
+"""Title, columns, rows."""
+
+
+def tables(report: Mapping[str, Any]) -> list[Table]:
+    """What the terminal shows."""
     if "interactions" in report:
-        return recommendation.terminal(report)
+        return list(recommendation.terminal(report))
     splits = report["splits"]
-    found = [("rows", ("split", "rows", "classes", "smallest class", "largest class"), [_split_row(name, split) for name, split in splits.items()])]
+    found: list[Table] = [
+        ("rows", ("split", "rows", "classes", "smallest class", "largest class"), [_split_row(name, split) for name, split in splits.items()])
+    ]
     if 0 < len(report["classes"]) <= CLASSES and any(split["per_class"] for split in splits.values()):
         rows = [(name, *(split["per_class"].get(name, 0) for split in splits.values())) for name in report["classes"]]
         found.append(("classes", ("class", *splits), rows))
     facts = [*_facts(report), *_checks(report), *_probe(report)]
-    return [*found, ("findings", ("what", "found"), facts)]
+    return [*found, ("findings", ("what", "found"), facts), *_left_out(report)]
+
+
+def _left_out(report: Mapping[str, Any]) -> list[Table]:
+    """The first rows that cannot be used and files that were ignored, for the terminal."""
+    found: list[Table] = []
+    for what, entries in (("cannot be used", report["rejected"]), ("ignored", report["ignored"])):
+        rows = [(wording.printable(entry.get("file", "")), wording.printable(entry.get("why", ""))) for entry in entries[:NAMED]]
+        more = f" (the first {NAMED} of {wording.count(len(entries))})" if len(entries) > NAMED else ""
+        found += [(what + more, ("row", "why"), rows)] if rows else []
+    return found
 
 
 def _split_row(name: str, split: Mapping[str, Any]) -> tuple[Any, ...]:

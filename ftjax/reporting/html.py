@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,15 @@ def page(run: Run) -> str:
     return fill("report.html.j2", **{name: _build(build, run) for name, build in SECTIONS.items()})
 
 
-def fill(template: str, **values: Any) -> str:
-    """A page of templates/ with these values, and the style and script of all pages."""
+def fill(template: str, scripts: Sequence[str] = ("report.js",), /, **values: Any) -> str:
+    """A page of templates/ with these values, the style of all pages and these scripts."""
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ftjax.reporting", "templates"), autoescape=True, undefined=jinja2.ChainableUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": wording.percent, "count": wording.count}
-    script = _asset("report.js")
+    script = Markup("\n").join(map(_asset, scripts))
     return environment.get_template(template).render(style=_asset("report.css"), script=script, policy=_policy(str(script)), **values)
 
 

@@ -178,8 +178,10 @@ def _curve(contest: _Contest, best: Weights) -> tuple[dict[str, float], ...]:
 
 
 def _pretrained(plan: Plan) -> frozenset[str]:
-    """Paths of the parameters and batch statistics that came from a file."""
-    return frozenset() if plan.load is None else frozenset(row.target for row in plan.load.rows if row.action != "initialised")
+    """Paths of the parameters and batch statistics that came from a file; none where only new units or inputs train, which nothing goes back from."""
+    shaped = [row for row in plan.bound if row.kind != "Int8"]
+    apart = bool(shaped) and not any(row.merges for row in shaped)
+    return frozenset() if plan.load is None or apart else frozenset(row.target for row in plan.load.rows if row.action != "initialised")
 
 
 def _average(state: TrainState, name: str) -> Weights:

@@ -16,7 +16,7 @@ import scipy.special
 from jax.sharding import Mesh
 from jaxtyping import Float, Int32
 
-from ftjax import data, distribution, models, trees, weights
+from ftjax import adapters, data, distribution, models, trees, weights
 from ftjax.config import Config
 from ftjax.data import Preprocessing, Split
 from ftjax.errors import ConfigError
@@ -123,7 +123,7 @@ def prepare_meter(config: Config, selection: Selection, preprocessing: Preproces
     measures = measures_of(Classification(tuple(map(str, range(classes)))))
     evaluator = Evaluator(predict, measures, batch_size=batch_size, put=lambda batch: distribution.put_batch(batch, mesh))
     # Asked in the state's own placement, so that an unmoved body later gives the same bits.
-    answers = _answers(evaluator, examples, batch_size, state.params, state.extra["batch_stats"], head)
+    answers = _answers(evaluator, examples, batch_size, adapters.without_prompts(state.params), state.extra["batch_stats"], head)
     return Meter(examples, resolve_labels(names, selection.classes, classes), answers, head, evaluator, batch_size)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from ftjax import data, distribution, models
 from ftjax.config import Config
-from ftjax.data import Dataset, Split, label_errors, suspects
+from ftjax.data import Dataset, Split, label_errors, suspects, suspects_policy
 from ftjax.errors import ConfigError
 from ftjax.training.feature_cache import FeatureCache, feature_key
 from ftjax.training.stage import Preprocessing
@@ -46,7 +46,7 @@ def inspected(config: Config, dataset: Dataset, kinds: Sequence[str], features: 
     """The data set with findings of these kinds, without the rows that are dropped; and the features of the splits that are left."""
     values = {name: features(split) for name, split in dataset.splits.items()}
     found = findings({name: suspects.Part(split.ids, split.labels, values[name]) for name, split in dataset.splits.items()}, dataset, kinds, config.seed)
-    cleaned = suspects.applied(dataset, config.data, found, shown(dataset.splits, found))
+    cleaned = suspects_policy.applied(dataset, config.data, found, shown(dataset.splits, found))
     train = dataset.splits["train"]
     if len(cleaned.splits["train"]) < len(train):
         row_of = {name: row for row, name in enumerate(train.ids)}

@@ -17,6 +17,8 @@ from ftjax.trees import Tree
 
 _LEAVES: Mapping[str, Any] = {"LoRA": adapters.LoRA, "PiSSA": adapters.PiSSA, "DoRA": adapters.DoRA, "IA3": adapters.IA3}
 
+_APART = ("Prompt", *(leaf.__name__ for leaf in adapters.BOTTLENECKS))
+
 
 def put_on(params: Tree, adapter: weights.AdapterFile) -> Tree:
     """The parameters with this adapter on them, and its saved leaves in place.
@@ -70,7 +72,8 @@ def of_arrays(arrays: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], sett
         if kind == "Int8":
             continue
         if kind not in _LEAVES:
-            raise WeightsError(f"a PEFT file of {kind} is not written; allowed: lora, dora, pissa and ia3, or merged weights (--format hf)")
+            other = "the run's own model/" if kind in _APART else "merged weights (--format hf)"
+            raise WeightsError(f"a PEFT file of {kind} is not written; allowed: lora, dora, pissa and ia3, the prompt of a decoder, or {other}")
         made = {name: np.asarray(arrays[f"{path}/{name}"]) for name in row["fields"] if f"{path}/{name}" in arrays}
         fields |= {f"{path}/{name}" for name in made}
         leaves[path] = _leaf(kind, path, made, row["scale"])

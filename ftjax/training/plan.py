@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ftjax import adapters, coefficients, data, distribution, durations, models, trees, weights
+from ftjax import adapters, coefficients, data, distribution, durations, models, recipes, trees, weights
 from ftjax.config import Config
 from ftjax.configuration import Resolved
 from ftjax.data import Batch as HostBatch
-from ftjax.data import Dataset
+from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Evaluator, Measures, Metric, Records
 from ftjax.tasks import Task
@@ -70,6 +70,8 @@ class Plan:
     clock: durations.Clock
     every: Every
     warnings: tuple[str, ...]
+    facts: recipes.Facts
+    """What the recipe looked at: a population fills the open values of every member with it."""
     bound: tuple[adapters.Bound, ...] = ()
     """The weights that are adapters or quantised."""
     meter: Meter | HistoryMeter | None = None
@@ -199,7 +201,11 @@ class Plan:
 
     def features(self, params: Tree, batch_stats: Tree, split: str) -> np.ndarray:
         """What the head sees of every example of a split as it will be tested, float32 `[rows width]`; computed once for the same body and data."""
-        return self._body.features(params, batch_stats, self.dataset.splits[split], self.dataset.report)
+        return self.features_of(params, batch_stats, self.dataset.splits[split])
+
+    def features_of(self, params: Tree, batch_stats: Tree, split: Split) -> np.ndarray:
+        """`features` of any split of rows like those of the data set."""
+        return self._body.features(params, batch_stats, split, self.dataset.report)
 
     def host_batch(self, step: int) -> HostBatch:
         """The batch of a step: a pure function of (seed, step)."""

@@ -13,20 +13,20 @@ from jax.sharding import Mesh
 
 from ftjax import adapters, coefficients, config_usage, configuration, data, distribution, durations, models, recipes, trees, weights
 from ftjax.coefficients.after import check_after
-from ftjax.config import Config
+from ftjax.config import APART, Config
 from ftjax.configuration import Resolved
 from ftjax.data import Dataset, Split
 from ftjax.errors import ConfigError
 from ftjax.evaluation import Measures, measures_of
 from ftjax.tasks import LANGUAGE, Classification, Preference, Task, check_labels, check_task, make_task
-from ftjax.training import inspection
+from ftjax.training import inspection, starting
 from ftjax.training import model as model_of_run
 from ftjax.training.dynamics import check_dynamics
 from ftjax.training.feature_cache import FeatureCache
 from ftjax.training.forgetting import Meter, prepare_meter
 from ftjax.training.history_meter import HistoryMeter, prepare_history_meter
 from ftjax.training.plan import Every, Plan
-from ftjax.training.reading import reader
+from ftjax.training.reading import Reader, reader
 from ftjax.training.select import Selection, select
 from ftjax.training.stage import Preprocessing, stages
 from ftjax.training.state import TrainState, create_state
@@ -56,6 +56,7 @@ def prepare(
     progress: data.Progress | None = None,
     values: Mapping[str, Any] | None = None,
     cache: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Plan, TrainState]:
     """Decide everything and place the state before step 0.
 
@@ -65,6 +66,7 @@ def prepare(
       progress: called with (done, total) while images are decoded.
       values: see `prepare_config`.
       cache: folder for features where `data.cache` names none; None: nothing is kept.
+      mesh: the devices; None: those of `config.mesh`.
 
     Raises:
       FtjaxError: whatever cannot be used, before anything is trained.
@@ -73,27 +75,27 @@ def prepare(
     check_task(config)
     check_dynamics(config)
     selection = select(config)
-    reading = reader(config, selection)
-    kinds = inspection.asked(config, dataset)
-    dataset, mesh = dataset or reading.collect(config, progress), distribution.make_mesh(config.mesh)
+    reading, mesh = reader(config, selection), mesh or distribution.make_mesh(config.mesh)
     store = FeatureCache(Path(config.data.cache) if config.data.cache else cache)
-    if kinds:
-        dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
-    dataset = _sampled(config, dataset)
+    dataset = _gathered(config, dataset, selection, reading, progress, mesh, store)
     keeps_head = _keeps_head(config, selection, dataset)
     task = _task(config, dataset)
     measures = measures_of(task, config.evaluation.top_k)
     spec = selection.spec(task.outputs or selection.own_outputs)
-    resolved = recipes.fill(resolved, _facts(config, models.build(spec), dataset, keeps_head, mesh, measures))
+    bare = models.build(spec)
+    begins = starting.read_adapter(config, selection, _shapes(bare))
+    has_head = keeps_head or starting.brings_head(begins)
+    facts = _facts(config, bare, dataset, has_head, mesh, measures, begins)
+    resolved = recipes.fill(resolved, facts)
     config = resolved.config
     check_task(config)  # once more: the recipe may have left it without the noise that R-Drop compares
     measures.metric(config.evaluation.metric or measures.main)  # refused now rather than after the first evaluation
     model = model_of_run.build(config, spec)
     clock = _clock(config, dataset.splits["train"], mesh)
     dataset = _paced(config, dataset, clock)
-    load, params, extra = model_of_run.load(config, selection, model, keeps_head, dataset.catalogue)
-    check_after(config.after, pretrained=load is not None)
-    params, bound = model_of_run.bind(config, params)
+    load, params, extra = model_of_run.load(config, selection, model, keeps_head and not starting.brings_head(begins), dataset.catalogue)
+    check_after(config.after, pretrained=load is not None, apart=config.adapter.kind if config.adapter.kind in APART else None)
+    params, bound, load = _adapted(config, params, load, begins)
     rule = adapters.partition_spec(bound, model.partition_spec)
     table = _table(config, model, params, load, clock, values, bound)
     preprocessing = reading.preprocessing(config, dataset)
@@ -101,10 +103,8 @@ def prepare(
     coefficients.check_composes(config, len(found), batch_statistics=bool(extra.get("batch_stats")))
     parts = [_parts(config, table, clock, phase, len(found) > 1, model, task, preprocessing) for phase in found]
     head_only = [_head_only(model, task, preprocessing, phase, clock) for phase in found]
-    followed = len(dataset.splits["train"]) if config.train.cartography else 0
-    state = create_state(params, extra, found[0].live, parts[0].optimizer, parts[0].averages, followed=followed)
-    state = distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
-    dataset = _referenced(config, dataset, task, model, preprocessing, state.params, mesh)
+    state = _state(config, dataset, params, extra, found[0], parts[0], rule, mesh)
+    dataset = _referenced(config, dataset, task, model, preprocessing, adapters.without_prompts(state.params), mesh)
     meter = _meter(config, selection, model, preprocessing, dataset, state, mesh)
     plan = Plan(
         resolved=resolved,
@@ -115,7 +115,7 @@ def prepare(
         measures=measures,
         preprocessing=preprocessing,
         load=load,
-        keeps_head=keeps_head,
+        keeps_head=has_head,
         table=table,
         hyper=jax.device_put(coefficients.default_hyper(config), distribution.replicated(mesh)),
         mesh=mesh,
@@ -123,6 +123,7 @@ def prepare(
         clock=clock,
         every=_every(config, clock),
         warnings=(*dataset.report.get("warnings", ()), *(meter.warnings if meter else ())),
+        facts=facts,
         meter=meter,
         store=store,
         bound=bound,
@@ -137,6 +138,33 @@ def _meter(
     if isinstance(preprocessing, data.InteractionPreprocessing):
         return prepare_history_meter(config, selection, model, preprocessing, dataset.catalogue, state)
     return prepare_meter(config, selection, preprocessing, state, mesh) if isinstance(preprocessing, data.Preprocessing) else None
+
+
+def _gathered(
+    config: Config, dataset: Dataset | None, selection: Selection, reading: Reader, progress: data.Progress | None, mesh: Mesh, store: FeatureCache
+) -> Dataset:
+    """The data set that is given, or collected, inspected by the pretrained body and sampled."""
+    kinds = inspection.asked(config, dataset)
+    dataset = dataset or reading.collect(config, progress)
+    if kinds:
+        dataset = _inspected(config, dataset, kinds, selection, reading.preprocessing(config, dataset), mesh, store)
+    return _sampled(config, dataset)
+
+
+def _state(
+    config: Config,
+    dataset: Dataset,
+    params: Tree,
+    extra: dict[str, Any],
+    phase: coefficients.Phase,
+    parts: StepParts,
+    rule: distribution.Rule,
+    mesh: Mesh,
+) -> TrainState:
+    """The state before step 0, on the mesh."""
+    followed = len(dataset.splits["train"]) if config.train.cartography else 0
+    state = create_state(params, extra, phase.live, parts.optimizer, parts.averages, followed=followed)
+    return distribution.shard_tree(state, distribution.state_shardings(mesh, state, params, rule))
 
 
 def _inspected(
@@ -161,7 +189,13 @@ def _referenced(config: Config, dataset: Dataset, task: Task, model: models.Mode
     return with_reference(dataset, task, model, preprocessing, params, functools.partial(distribution.put_batch, mesh=mesh), size)
 
 
-def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh, measures: Measures) -> recipes.Facts:
+def _shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(leaf.shape) for path, leaf in trees.flatten(jax.eval_shape(model.init, jax.random.key(0))[0]).items()}
+
+
+def _facts(
+    config: Config, model: models.Model, dataset: Dataset, keeps_head: bool, mesh: Mesh, measures: Measures, begins: weights.AdapterFile | None
+) -> recipes.Facts:
     """What the recipe may look at."""
     train = dataset.splits["train"]
     return recipes.Facts(
@@ -172,6 +206,7 @@ def _facts(config: Config, model: models.Model, dataset: Dataset, keeps_head: bo
         items=train.histories is not None,
         metric=measures.main,
         keeps_head=keeps_head,
+        begins_with=None if begins is None else tuple(begins.saved),
         batch_devices=distribution.batch_devices(mesh),
         steps_of_epoch=functools.partial(data.steps_per_epoch, train),
     )
@@ -225,6 +260,15 @@ def _table(
     own = {path for path in shapes if any(path.startswith(f"{row.path}/") for row in bound) and path.rpartition("/")[2] not in adapters.BASE}
     new = set(shapes) if load is None else ({row.target for row in load.rows if row.action == "initialised"} & set(shapes)) | own
     return coefficients.build_table(config, shapes, model.groups, model.group_of, clock, new=new, values=values)
+
+
+def _adapted(
+    config: Config, params: Tree, load: weights.LoadPlan | None, begins: weights.AdapterFile | None
+) -> tuple[Tree, tuple[adapters.Bound, ...], weights.LoadPlan | None]:
+    """The parameters with new adapters, or with those that the run begins from; what was bound; and where every array comes from."""
+    if begins is None:
+        return *model_of_run.bind(config, params), load
+    return starting.put_on(params, load, begins, str(config.adapter.pretrained))
 
 
 def _parts(

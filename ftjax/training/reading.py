@@ -110,7 +110,8 @@ class _Texts:
         if config.task.name not in LANGUAGE:
             return cls(tokenizer, wanted)
         ends = data.read_ends(selection.folder, tokenizer)
-        return _Written(data.Encoder(tokenizer, ends, data.open_template(selection.folder, config.text.template, ends), wanted, config.text.learn))
+        template = data.open_template(selection.folder, config.text.template, ends, tokenizer)
+        return _Written(data.Encoder(tokenizer, ends, template, wanted, config.text.learn))
 
     def collect(self, config: Config, progress: data.Progress | None) -> Dataset:
         """Texts, cut into tokens once."""
@@ -144,7 +145,7 @@ class _Written:
     def preprocessing(self, config: Config, dataset: Dataset) -> Preprocessing:
         """How documents enter the model; it travels with the artefact."""
         columns = {role: entry["column"] for role, entry in dataset.report.get("columns", {}).items()}
-        return data.LanguagePreprocessing(self.encoder, config.task.name, tuple(sorted(columns.items())))
+        return data.LanguagePreprocessing(self.encoder, config.task.name, tuple(sorted(columns.items())), dataset.report["form"])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from ftjax.weights.load_plan import LoadPlan, LoadRow
 from ftjax.weights.maps.base import Recognised
 from ftjax.weights.opening import builtin_names, open_weights
 from ftjax.weights.peft import AdapterFile
-from ftjax.weights.peft_reading import read_peft
+from ftjax.weights.peft_prompt import write_prompt
+from ftjax.weights.peft_reading import peft_folder, read_peft
 from ftjax.weights.peft_writing import PEFT_TASKS, write_peft
 from ftjax.weights.planning import plan
 from ftjax.weights.recognition import recognise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftjax.errors import WeightsError, did_you_mean
-from ftjax.files import write_json
+from ftjax.files import read_json, write_json
 from ftjax.weights.maps.base import Recognised
 from ftjax.weights.maps.hf_decoder import HF_DECODER, kind_of
 from ftjax.weights.maps.hf_decoder_options import FAR, GEMMAS, NEAR
@@ -36,6 +36,8 @@ _ENDS = {
     "eos_token_id": ("</s>", "<eos>", "<|eot_id|>", "<|im_end|>", "<|end_of_text|>", "<|endoftext|>"),
     "pad_token_id": ("<pad>", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>"),
 }
+_STANDS_IN = (*_ENDS["pad_token_id"][:3], "<unk>", *_ENDS["eos_token_id"])
+"""What pads where nobody said what does, the best first: `<unk>` is hardly ever in a text, the end of one sometimes."""
 
 
 def carry(origin: Path, folder: Path) -> None:
@@ -70,6 +72,8 @@ def save_decoder(
         raise WeightsError(f"task {task!r} needs a model with output {output!r}; this one's is {held.options['output']!r}")
     kind, tensors = kind_of(held.options), HF_DECODER.foreign(flat, held)
     ids = _ids(carried, tokenizer)
+    if output == "sequence" and ids["pad_token_id"] is None:
+        ids |= {"pad_token_id": _stand_in(tokenizer)}
     config = {"model_type": kind, "architectures": [_class(kind, output)], **config_of(held.options, kind), **ids, **labels, "dtype": "float32"}
     folder.mkdir(parents=True, exist_ok=True)
     save_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
@@ -86,8 +90,14 @@ def _fill_in(folder: Path, output: str, ids: Mapping[str, Any], tokenizer: Path 
     """The plainest of the files that were not carried over."""
     if output == "language" and not (folder / GENERATION).is_file():
         write_json(folder / GENERATION, {name: value for name, value in ids.items() if value is not None})
-    if tokenizer is not None and not (folder / TOKENIZER_CONFIG).is_file():
-        special = {number: token for token, number in _special(tokenizer).items()}
+    if tokenizer is None:
+        return
+    special = {number: token for token, number in _special(tokenizer).items()}
+    if (folder / TOKENIZER_CONFIG).is_file():
+        held = read_json(folder / TOKENIZER_CONFIG)
+        if output == "sequence" and not held.get("pad_token") and ids["pad_token_id"] in special:
+            write_json(folder / TOKENIZER_CONFIG, held | {"pad_token": special[ids["pad_token_id"]]})
+    else:
         roles = {name.removesuffix("_id"): special.get(value) for name, value in ids.items() if isinstance(value, int)}
         known = {role: token for role, token in roles.items() if token is not None}
         inputs = ["input_ids", "attention_mask"]
@@ -125,6 +135,13 @@ def _ids(carried: Path | None, tokenizer: Path | None) -> dict[str, Any]:
             raise WeightsError(f"{carried / CONFIG}: not a table: {str(error)[:160]}") from None
     special = _special(tokenizer)
     return {role: next((special[token] for token in names if token in special), None) for role, names in _ENDS.items()}
+
+
+def _stand_in(tokenizer: Path | None) -> int | None:
+    """What pads a batch of a classifier whose model had no padding: transformers' classifiers take the last token that is not padding, and refuse batches
+    where nothing pads."""
+    special = _special(tokenizer)
+    return next((special[token] for token in _STANDS_IN if token in special), None)
 
 
 def config_of(options: Mapping[str, Any], kind: str) -> dict[str, Any]:

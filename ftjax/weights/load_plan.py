@@ -15,6 +15,7 @@ import numpy as np
 from ftjax.errors import WeightsError
 from ftjax.weights.item_rows import ItemRows
 from ftjax.weights.maps.base import Conversion
+from ftjax.weights.peft import AdapterFile
 from ftjax.weights.source import Source
 
 Action = Literal["loaded", "converted", "resized", "matched", "initialised"]
@@ -77,6 +78,21 @@ class LoadPlan:
     transfers: Mapping[str, Transfer] = dataclasses.field(repr=False)
     items: ItemRows | None = dataclasses.field(default=None, repr=False)
     """Of a recommender's tables: where every item's row comes from."""
+    adapter: Mapping[str, Any] | None = None
+    """The adapter file that the run begins from on top of it, as JSON; its rows are among `rows`."""
+
+    def with_adapter(self, where: str, adapter: AdapterFile) -> LoadPlan:
+        """The plan as it is told: with a row for every array of an adapter file, in place of what it stands for.
+
+        Args:
+          where: the adapter's folder.
+          adapter: as it was put on the model.
+        """
+        arrays = {**adapter.saved, **adapter.tensors}
+        added = [LoadRow(path, tuple(array.shape), adapter.sources.get(path), None, "loaded", f"of the adapter {where}") for path, array in arrays.items()]
+        rows = (*(row for row in self.rows if row.target not in adapter.saved), *added)
+        told = {"source": where, "kind": adapter.kind, "ignored": [{"source": name, "why": why} for name, why in adapter.left_out]}
+        return dataclasses.replace(self, rows=rows, adapter=told)
 
     def apply(self, initial: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Carry the plan out: every leaf by its path, read one tensor at a time.
@@ -113,16 +129,20 @@ class LoadPlan:
     def to_json(self) -> dict[str, Any]:
         """The content of load.json."""
         rows = [{**dataclasses.asdict(row), "shape": list(row.shape), "source_shape": row.source_shape and list(row.source_shape)} for row in self.rows]
-        return {
-            "source": self.source.location,
-            "format": self.source.format,
-            "sha256": self.source.sha256,
-            "name_map": self.name_map,
-            "metadata": dict(self.source.metadata),
-            "rows": rows,
-            "ignored": [{"source": name, "why": why} for name, why in self.ignored],
-            "summary": self.counts(),
-        } | ({} if self.items is None else {"items": self.items.to_json()})
+        return (
+            {
+                "source": self.source.location,
+                "format": self.source.format,
+                "sha256": self.source.sha256,
+                "name_map": self.name_map,
+                "metadata": dict(self.source.metadata),
+                "rows": rows,
+                "ignored": [{"source": name, "why": why} for name, why in self.ignored],
+                "summary": self.counts(),
+            }
+            | ({"adapter": dict(self.adapter)} if self.adapter else {})
+            | ({} if self.items is None else {"items": self.items.to_json()})
+        )
 
     def summary(self) -> str:
         """One paragraph: the file, the counts, and the reason of everything that is not simply loaded."""
@@ -131,7 +151,8 @@ class LoadPlan:
         reasons = [row for row in self.rows if row.action in ("resized", MATCHED, "initialised")]
         told = "".join(f" {row.target} is {row.action}: {row.why}." for row in reasons[:4])
         more = f" {len(reasons) - 4} more are resized, matched or initialised." if len(reasons) > 4 else ""
-        return f"{self.source.location} ({self.source.format}, {self.name_map} names, sha256 {self.source.sha256[:12]}): {numbers}.{told}{more}"
+        begun = f" It begins from the {self.adapter['kind']} of {self.adapter['source']}." if self.adapter else ""
+        return f"{self.source.location} ({self.source.format}, {self.name_map} names, sha256 {self.source.sha256[:12]}): {numbers}.{told}{more}{begun}"
 
     def lines(self) -> tuple[str, ...]:
         """A table for the terminal, one line for each leaf and each ignored tensor."""

@@ -27,6 +27,7 @@ class AdapterFile:
       sides: for IA3 whether a gain is on the outputs (and the bias) of a weight, or on its inputs.
       settings: keys of adapter_config.json that matter, as they stand there.
       left_out: keys of the files that have no place here, each with the reason.
+      sources: the key of the file that each array of `tensors` and `saved` came from, by its path; empty where there is no file.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class AdapterFile:
     sides: Mapping[str, Literal["output", "input"]] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     left_out: tuple[tuple[str, str], ...] = ()
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def adapted(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from ftjax.weights.maps.base import Recognised
 from ftjax.weights.peft import AdapterFile
 from ftjax.weights.peft_config import ADAPTER_CONFIG, PeftConfig, read_peft_config
 from ftjax.weights.peft_names import OUTPUT_LAYERS, Place, Shapes, Spelling, inputs_out, refuse_tied, spellings
+from ftjax.weights.readers.hub import download
 from ftjax.weights.readers.safetensors import read_safetensors
 from ftjax.weights.source import LazyTensors
 
@@ -65,16 +66,30 @@ def read_peft(folder: str | Path, held: Recognised, shapes: Shapes, *, reinitial
     arrays: dict[str, np.ndarray] = {}
     scales: dict[str, float] = {}
     sides: dict[str, Literal["output", "input"]] = {}
+    sources = {place.path: key for tensor, key in found.whole.items() for place in spelling.tensors[tensor]}
     for module, keys in found.factors.items():
         read = {field: _finite(folder, key, tensors[key]) for field, key in keys.items()}
         side = _check_factors(folder, module, read, config, spelling, shapes)
         for place in spelling.places(module):
             arrays |= {f"{place.path}/{field}": np.ascontiguousarray(_of_leaf(field, array, place, side)) for field, array in read.items()}
+            sources |= {f"{place.path}/{field}": key for field, key in keys.items()}
             scales |= {} if config.kind == "ia3" else {place.path: config.scale(module)}
             sides |= {place.path: side} if config.kind == "ia3" else {}
     saved = _saved(folder, tensors, found, spelling, shapes, reinitialise)
     refuse_tied(held, (*scales, *sides, *saved), str(folder / ADAPTER_WEIGHTS))
-    return AdapterFile(config.kind, arrays, scales, saved, sides, config.values, (*config.left_out, *found.left_out))
+    return AdapterFile(config.kind, arrays, scales, saved, sides, config.values, (*config.left_out, *found.left_out), sources)
+
+
+def peft_folder(where: str) -> Path:
+    """The folder of an adapter: a directory, or a snapshot of `hf://owner/name`.
+
+    Raises:
+      WeightsError: there is none.
+    """
+    folder = download(where.removeprefix("hf://")) if where.startswith("hf://") else Path(where).expanduser()
+    if not folder.is_dir():
+        raise WeightsError(f"{where}: no folder of a PEFT adapter; allowed: one with {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}, or hf://owner/name")
+    return folder
 
 
 def _open(folder: Path) -> LazyTensors:

@@ -197,6 +197,8 @@ def test_neutral_arrays_and_back(kind):
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6), adapters.merge(again), adapters.merge(away))
     if kind == "ia3":
         assert set(found.sides.values()) == {"output", "input"}
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(again)]
+    assert len(buffers) == len(set(buffers)), "a buffer that stands in two places cannot be donated"
 
 
 def test_neutral_arrays_that_make_no_adapter_are_refused():

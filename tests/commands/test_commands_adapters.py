@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -21,11 +22,13 @@ from ftjax import (
     adapters,
     finetune,
     load,
+    prepare,
     trees,
     weights,
 )
 from ftjax.commands import verify
-from ftjax.errors import ConfigError, TrainingFailed
+from ftjax.commands.export import export
+from ftjax.errors import ConfigError, TrainingFailed, WeightsError
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -92,6 +95,32 @@ def test_the_story_of_an_adapted_run_ends_in_a_model_of_its_own_and_its_adapter(
         fields = {f"{path}/{name}": held[f"{path}/{name}"] for name in ("a", "b", "magnitude")}
         again = adapters.merge(adapters.assembled({"encoder": {"block_1": {"mlp": {"up": {"kernel": jnp.asarray(start[path])}}}}}, fields, scale, {}))
         np.testing.assert_allclose(trees.flatten(again)[path], merged[path], rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_with_prompts_ends_in_a_model_of_its_own_that_no_other_library_has(tmp_path):
+    config = Config(
+        method="vpt",
+        model=ModelConfig(pretrained="builtin:digits"),
+        data=DataConfig(source="digits", fraction=0.1),
+        adapter=AdapterConfig(tokens=4),
+        train=TrainConfig(duration="2 steps", evaluate_every="2 steps"),
+        evaluation=EvaluationConfig(baselines=("pretrained",)),
+        report=ReportConfig(progress="none"),
+    )
+    result = finetune(config, tmp_path / "run").result
+    assert "merge" not in result, "there is nothing to merge"
+    assert not (json.loads((tmp_path / "run" / "after.json").read_text())["curve"]), "no line leads back to the pretrained weights"
+    assert set(result["travel"]) == {f"block_{index}" for index in range(4)}
+    plan, state = prepare(dataclasses.replace(config, method="bitfit", adapter=AdapterConfig()))
+    came = plan.measures.compute_all(plan.evaluate(state.params, state.extra["batch_stats"], "test", logits=True))["accuracy"]
+    assert result["baselines"]["pretrained"]["accuracy"]["value"] == pytest.approx(came), "the model as it came has no prompts"
+    assert load(tmp_path / "run").params["encoder"]["block_3"]["prompt"]["tokens"].shape == (4, 96)
+    with pytest.raises(WeightsError, match=r"the model has 4 x Prompt \(first encoder/block_0/prompt\), which no weight of transformers' model stands for"):
+        export(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(WeightsError, match="holds weights with Prompt of their own, which a run cannot begin from; begin from what that run began from"):
+        finetune(dataclasses.replace(config, model=ModelConfig(pretrained=str(tmp_path / "run"))), tmp_path / "next")
+    with pytest.raises(ConfigError, match=r"after.candidates asks for 'wise_ft', which goes back towards pretrained weights, and method='vpt' moves none"):
+        finetune(dataclasses.replace(config, after=AfterConfig(candidates=("wise_ft",))), tmp_path / "after")
 
 
 def weights_of_digits():

@@ -64,6 +64,8 @@ def test_photos_are_inspected_and_what_is_found_can_be_dropped(photos, tmp_path,
     assert "warning: 1 image of test is almost the same as one of train" in said
     assert "warning: 1 group of images is almost the same and has different labels; look at the near duplicates" in said
     assert "warning: 1 unreadable image cannot be used" in said
+    assert re.search(r"cannot be used row why ─+ train/cat/broken.png damaged header: ", said)
+    assert re.search(r"ignored row why ─+ train/cat/notes.txt ", said)
     found = json.loads((page.parent / "findings.json").read_text())
     assert found["splits"]["train"] == {"rows": 10, "per_class": {"cat": 4, "dog": 6}}
     assert found["sizes"]["most_frequent"] == {"size": [48, 64], "rows": 18}
@@ -148,6 +150,8 @@ def test_settings_are_read_and_foreign_ones_refused(texts, tmp_path, capsys):
     assert report(texts, tmp_path / "page.html", "--config.data.cache=somewhere") == 2
     said = "--config.data.cache means nothing to `data report`: it keeps nothing of what it decodes or computes; leave it out"
     assert capsys.readouterr().err == f"ftjax: {said}\n"
+    assert report(texts, tmp_path / "page.html", "--config.data.worker_kind=processes") == 2
+    assert "data.worker_kind='processes' is set and nothing reads it: data.source is 'table'" in capsys.readouterr().err
     assert report(texts, tmp_path / "page.txt") == 2
     assert "name a .html file" in capsys.readouterr().err
 
@@ -179,8 +183,18 @@ def test_what_is_no_data_set_is_an_error(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"is no data set that can be recognised; it holds a.bin\. Say what it is: --config\.data\.source="):
         guess_source(str(tmp_path))
+    (tmp_path / "part.0.jsonl.gz").write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        guess_source(str(tmp_path))
+    assert f"If its files are one table, name them: '{tmp_path}/*.jsonl.gz'. Else say what it is" in str(error.value)
     with pytest.raises(DataError, match="PATH="):
         guess_source(str(tmp_path / "none"))
+
+
+def test_a_table_without_rows_is_an_error(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n")
+    assert main.main(["data", "report", str(tmp_path / "a.csv"), "--output", str(tmp_path / "r.html")]) == 2
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_words_that_differ_are_marked():

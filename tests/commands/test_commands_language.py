@@ -14,6 +14,7 @@ import tiny_language as tiny
 import ftjax
 from ftjax import distribution, files
 from ftjax.commands.artefact import load
+from ftjax.data.language.template import NAMED
 from ftjax.errors import ConfigError
 from ftjax.main import main
 
@@ -69,6 +70,7 @@ def test_language_modeling_from_rows_to_answers(tmp_path, capsys):
 
     assert main(["export", "--workdir", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"} <= set(os.listdir(tmp_path / "out"))
+    assert NAMED["prompt_response"] in (tmp_path / "out" / "chat_template.jinja").read_text()
     carried = (tmp_path / "out" / "tokenizer_config.json").read_text()
     assert carried == (tmp_path / "llama" / "tokenizer_config.json").read_text()
 

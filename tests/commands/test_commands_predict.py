@@ -126,6 +126,13 @@ def text_run(monkeypatch):
     return call
 
 
+@pytest.mark.parametrize("flags", [("--temperature", "0.5"), ("--max-tokens", "3"), ("--seed", "0"), ("--bad-files", "error")], ids=str)
+def test_flags_of_other_models_are_refused(text_run, tmp_path, capsys, flags):
+    (tmp_path / "new.csv").write_text("sentence\na\n")
+    assert text_run(tmp_path / "new.csv", tmp_path / "out.csv", *flags) == 2
+    assert f"{flags[0]} says nothing to a model that reads texts; leave it out" in capsys.readouterr().err
+
+
 def test_a_table_comes_out_with_its_answers(text_run, tmp_path, capsys):
     (tmp_path / "new.csv").write_text('id,sentence,label\n7,"one, two",old\n3,"line\nbreak",old\n7,,old\n')
     assert text_run(tmp_path / "new.csv", tmp_path / "out.csv", "--probabilities") == 0
@@ -164,3 +171,9 @@ def test_columns_that_only_the_reader_knows_do_not_come_out():
     assert predict.named([{"words": ["a"], "tags": None}]) == [{"words": ["a"]}]
     assert predict.named([{"id": "1", "answers": ()}, {"id": "2", "answers": ("x",)}]) == [{"id": "1", "answers": ()}, {"id": "2", "answers": ("x",)}]
     assert predict.named([{"0": "a", "1": "b"}]) == [{"0": "a", "1": "b"}]
+
+
+def test_answers_that_are_all_right_are_written_too():
+    rows = [{"text": "a", "label": "joy"}, {"text": "b", "label": "joy"}]
+    found = answered.beside(rows, [{"id": "1", "label": "joy", "probability": 0.5}, {"id": "2", "label": "joy", "probability": 0.75}])
+    assert [row["label_predicted"] for row in found] == ["joy", "joy"]

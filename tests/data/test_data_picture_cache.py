@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 
 from ftjax import files
 from ftjax.config import DataConfig
-from ftjax.data import ImageFormat, batch_at, collect, picture_cache, reading
+from ftjax.data import ImageFormat, batch_at, collect, examine, picture_cache, reading
 from ftjax.data import decode as decode_module
 from ftjax.data.sources import read_source
 from ftjax.errors import DataError
@@ -43,8 +43,8 @@ def small_blocks(monkeypatch):
 def decoded(monkeypatch):
     """How often something is decoded."""
     calls: list[int] = []
-    plain = reading.decode
-    monkeypatch.setattr(reading, "decode", lambda data, most: (calls.append(1), plain(data, most))[1])
+    plain = examine.decode
+    monkeypatch.setattr(examine, "decode", lambda data, most: (calls.append(1), plain(data, most))[1])
     return calls
 
 

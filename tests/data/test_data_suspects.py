@@ -9,10 +9,11 @@ import pytest
 from test_data_label_errors import blobs, names
 
 from ftjax.config import DataConfig
-from ftjax.data import suspects
+from ftjax.data import suspects, suspects_policy
 from ftjax.data.dataset import Dataset, Split
 from ftjax.data.report import left_out
 from ftjax.data.sample import draw_by_class
+from ftjax.data.suspects_policy import applied
 from ftjax.errors import DataError
 
 CLASSES = ("a", "b", "c")
@@ -57,7 +58,7 @@ def found_in(parts: dict[str, suspects.Part]) -> dict:
 def test_report_names_rows_of_every_split_and_leaves_them_in(given):
     dataset, parts, wrong = given
     found = found_in(parts)
-    kept = suspects.applied(dataset, DataConfig(label_errors="report", outliers="report"), found, {"row0000": {"text": "seen"}})
+    kept = applied(dataset, DataConfig(label_errors="report", outliers="report"), found, {"row0000": {"text": "seen"}})
     one = kept.report["label_errors"]
     assert len({row["id"] for row in one["rows"] if row["split"] == "train"} & wrong) >= 12
     assert next(row for row in one["rows"] if row["id"] == "row0270")["suggested"] == "a"
@@ -77,7 +78,7 @@ def test_drop_takes_training_rows_alone_and_every_count_follows(given):
     found = found_in(parts)
     drawn = draw_by_class(dataset, "balanced", "data.sampling")
     config = DataConfig(label_errors="drop", outliers="drop", sampling="balanced")
-    cleaned = suspects.applied(drawn, config, found, {})
+    cleaned = applied(drawn, config, found, {})
     train, gone = cleaned.splits["train"], set(dataset.splits["train"].ids) - set(cleaned.splits["train"].ids)
     assert len(wrong & gone) >= 12
     assert "row0050" in gone
@@ -95,14 +96,14 @@ def test_drop_takes_training_rows_alone_and_every_count_follows(given):
     assert lines["row0000"]["policy"] == "data.label_errors=drop"
     assert lines["row0000"]["why"].startswith("the label 'b' is probably wrong; a probe that has not seen the row says 'a' (quality of the label 0.")
     assert lines["row0050"]["why"].startswith("far from all other rows (distance ") or lines["row0050"]["policy"] == "data.label_errors=drop"
-    assert suspects.applied(drawn, config, found, {}).report["fingerprint"] == cleaned.report["fingerprint"]
+    assert applied(drawn, config, found, {}).report["fingerprint"] == cleaned.report["fingerprint"]
 
 
-def test_test_labels_change_nothing_about_the_training_rows(given):
+def test_test_labels_change_nothing_about_the_rows_of_other_splits(given):
     _, parts, _ = given
     other = {**parts, "test": dataclasses.replace(parts["test"], labels=(parts["test"].labels + 1) % 3)}
     first, second = (suspects.find_label_errors(one, CLASSES, (), 0) for one in (parts, other))
-    assert [row for row in first["rows"] if row["split"] == "train"] == [row for row in second["rows"] if row["split"] == "train"]
+    assert [row for row in first["rows"] if row["split"] != "test"] == [row for row in second["rows"] if row["split"] != "test"]
     assert first["found"]["test"] < second["found"]["test"]
 
 
@@ -112,9 +113,9 @@ def test_copies_share_a_fold_and_no_class_is_emptied(given, monkeypatch):
     third = [name for name, label in zip(parts["train"].ids, parts["train"].labels) if label == 2]
     every = [{"id": name, "split": "train", "label": "c", "suggested": "a", "score": 0.1} for name in third]
     found = {"label_errors": {"rows": every, "found": {"train": len(every)}, "probe": {"accuracy": 0.5, "majority": 0.4}}}
-    monkeypatch.setattr(suspects, "MOST", 0.5)
+    monkeypatch.setattr(suspects_policy, "MOST", 0.5)
     with pytest.raises(DataError, match=r"would drop every training row of class 'c'; use 'report', and data.drop for single rows"):
-        suspects.applied(dataset, DataConfig(label_errors="drop"), found, {})
+        applied(dataset, DataConfig(label_errors="drop"), found, {})
 
 
 def test_a_probe_that_disagrees_with_too_many_labels_drops_none(given):
@@ -123,8 +124,8 @@ def test_a_probe_that_disagrees_with_too_many_labels_drops_none(given):
     found = {"label_errors": {"rows": many, "found": {"train": 81}, "probe": {"accuracy": 0.44, "majority": 0.1}}}
     message = r"would leave out 81 of 240 training rows \(34%\); the probe is right for 44% of them \(always the largest class: 10%\).*use 'report'"
     with pytest.raises(DataError, match=message):
-        suspects.applied(dataset, DataConfig(label_errors="drop"), found, {})
-    kept = suspects.applied(dataset, DataConfig(label_errors="report"), found, {})
+        applied(dataset, DataConfig(label_errors="drop"), found, {})
+    kept = applied(dataset, DataConfig(label_errors="report"), found, {})
     assert "the probe is right for 44% of them" in kept.report["warnings"][0]
 
 
@@ -155,3 +156,10 @@ def test_features_that_are_not_finite_are_an_error(given):
     broken = dataclasses.replace(parts["test"], features=np.full_like(parts["test"].features, np.nan))
     with pytest.raises(DataError, match="features that are not finite"):
         suspects.find_outliers({**parts, "test": broken}, CLASSES)
+
+
+def test_outliers_of_a_single_row_are_one_line(given):
+    _, parts, _ = given
+    one = {"train": suspects.Part(parts["train"].ids[:3], parts["train"].labels[:3], parts["train"].features[[0, 0, 0]])}
+    with pytest.raises(DataError, match=r"there is 1 training row that is no copy; use data.outliers='off'"):
+        suspects.find_outliers(one, CLASSES, [parts["train"].ids[:3]])

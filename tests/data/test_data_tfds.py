@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ftjax.config import DataConfig
 from ftjax.data import ImageFormat, collect
+from ftjax.data.mixture import mixed_rows
 from ftjax.data.sources import read_source
 from ftjax.errors import ConfigError, DataError
 
@@ -42,10 +46,14 @@ def config(folder: Path, name: str | None = "ftjax_example/digits") -> DataConfi
     return DataConfig(source="tfds", path=str(folder), name=name, workers=2)
 
 
-def message(settings: DataConfig, kind: type[Exception] = DataError) -> str:
+def message(settings: DataConfig, kind: type[Exception] = DataError, read: Callable[[DataConfig], object] = read_source) -> str:
     with pytest.raises(kind) as error:
-        read_source(settings)
+        read(settings)
     return str(error.value)
+
+
+def mixed(settings: DataConfig) -> object:
+    return mixed_rows(read_source(settings), settings, read_source)
 
 
 def description(folder: Path) -> Path:
@@ -73,26 +81,59 @@ def test_digits_come_back_without_tensorflow(digits):
     assert content[0] == content[1]
 
 
-def test_a_folder_of_photos_keeps_splits_and_bytes(tree, tmp_path):
-    root = tree(
-        {
-            f"{split}/{name}/{row}.png": hash_
-            for hash_, (split, name, row) in enumerate((s, n, r) for s in ("train", "val", "test") for n in "ab" for r in range(3))
-        }
-    )
-    name = build("--data_dir", str(tmp_path / "tfds"), "--folder", str(root))
-    rows, original = read_source(config(tmp_path / "tfds", name)), read_source(DataConfig(source="image_folder", path=str(root)))
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> tuple[Path, Path, str]:
+    """A folder of 18 photos in three splits; the data_dir that it was written to, and its name there."""
+    folder = tmp_path_factory.mktemp("few")
+    root = folder / "photos"
+    for seed, place in enumerate(f"{split}/{name}/{row}.png" for split in ("train", "val", "test") for name in "ab" for row in range(3)):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (12, 16, 3)).astype(np.uint8)).save(root / place)
+    return root, folder / "tfds", build("--data_dir", str(folder / "tfds"), "--folder", str(root))
+
+
+def test_a_folder_of_photos_keeps_splits_and_bytes(photos):
+    root, data_dir, name = photos
+    rows, original = read_source(config(data_dir, name)), read_source(DataConfig(source="image_folder", path=str(root)))
     assert sorted(set(rows.splits)) == ["test", "train", "validation"]
     assert sorted((rows.splits[i], rows.read(i)) for i in range(18)) == sorted((original.splits[i], original.read(i)) for i in range(18))
 
 
-def test_names_are_checked(digits, tmp_path):
-    assert message(config(digits, None), ConfigError) == f"data.source='tfds' needs data.name; in {digits} there is: 'ftjax_example'"
+def test_one_data_set_needs_no_name_and_may_be_given_by_its_own_folder(digits, monkeypatch):
+    named = read_source(config(digits))
+    for folder in (digits, digits / "ftjax_example", description(digits).parent):
+        rows = read_source(config(folder, None))
+        assert (rows.ids, rows.labels.tolist(), rows.read(7)) == (named.ids, named.labels.tolist(), named.read(7))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(digits))
+    assert read_source(DataConfig(source="tfds", name="ftjax_example/digits")).ids == named.ids
+
+
+@pytest.mark.parametrize("further", ["ftjax_example/digits:2.0.0", "{folder}/ftjax_example/digits/2.0.0"], ids=["by name", "by directory"])
+def test_several_are_mixed_by_weight(copy, further):
+    shutil.copytree(description(copy).parent, copy / "ftjax_example/digits/2.0.0")
+    newer = copy / "ftjax_example/digits/2.0.0/dataset_info.json"
+    newer.write_text(json.dumps({**json.loads(newer.read_text()), "version": "2.0.0"}))
+    settings = dataclasses.replace(config(copy, "ftjax_example/digits:1.0.0"), mixture=((further.format(folder=copy), 3.0),), duplicates="report")
+    dataset = collect(settings, ImageFormat((8, 8)), 0)
+    first, more = dataset.report["mixture"]["sets"]
+    assert more["rows"] == 1797
+    np.testing.assert_allclose(more["share_drawn"], 3 * 1797 / (3 * 1797 + first["rows"]))
+    assert sum(name.startswith(("digits:2.0.0/", "2.0.0/")) for name in dataset.splits["train"].ids) == 1797
+    assert not dataset.report["mixture"]["sets"][0]["left_out"]
+
+
+def test_names_are_checked(digits, copy, tmp_path):
+    shutil.copytree(copy / "ftjax_example", copy / "other")
+    assert message(config(copy, None), ConfigError) == f"data.source='tfds' needs data.name; in {copy} there is: 'ftjax_example', 'other'"
+    assert message(dataclasses.replace(config(digits), mixture=(("ftjax_exmple", 1.0),)), read=mixed) == (
+        f"data.name='ftjax_exmple': no such tensorflow-datasets data set in {digits}: did you mean 'ftjax_example'? allowed: 'ftjax_example'"
+    )
     assert message(config(digits, "ftjax_exmple")) == (
         f"data.name='ftjax_exmple': no such tensorflow-datasets data set in {digits}: did you mean 'ftjax_example'? allowed: 'ftjax_example'"
     )
-    assert message(config(tmp_path)) == (
-        f"data.name='ftjax_example/digits': no such tensorflow-datasets data set in {tmp_path}: the folder holds no prepared data set"
+    (tmp_path / "empty").mkdir()
+    assert message(config(tmp_path / "empty")) == (
+        f"data.name='ftjax_example/digits': no such tensorflow-datasets data set in {tmp_path / 'empty'}: the folder holds no prepared data set"
     )
     assert message(config(digits, "ftjax_example/digts")).startswith(f"data.name='ftjax_example/digts' cannot be opened in {digits}: ")
     assert message(config(digits, "ftjax_example/digits:9.9.9")).startswith(f"data.name='ftjax_example/digits:9.9.9' cannot be opened in {digits}: ")
@@ -113,20 +154,9 @@ def test_other_file_formats_are_refused_with_the_reason(copy, form, why):
     )
 
 
-def test_lost_records_are_noticed(copy):
-    file = next(copy.rglob("*.array_record-*"))
-    build("--data_dir", str(copy.parent / "few"), "--folder", str(_small(copy.parent)))
-    shutil.copy(next((copy.parent / "few").rglob("*train.array_record-*")), file)
+def test_lost_records_are_noticed(copy, photos):
+    shutil.copy(next(photos[1].rglob("*train.array_record-*")), next(copy.rglob("*.array_record-*")))
     assert message(config(copy)) == (
-        "tfds data set 'ftjax_example/digits', train: record 2 of 1797 cannot be read (index 2 out of bound 2); "
+        "tfds data set 'ftjax_example/digits', train: record 6 of 1797 cannot be read (index 6 out of bound 6); "
         "the files are incomplete or damaged, prepare them again"
     )
-
-
-def _small(folder: Path) -> Path:
-    from PIL import Image
-
-    for name in "ab":
-        (folder / "small" / name).mkdir(parents=True)
-        Image.new("RGB", (4, 4)).save(folder / "small" / name / "1.png")
-    return folder / "small"

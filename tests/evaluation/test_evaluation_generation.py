@@ -34,10 +34,12 @@ class Letters:
 
     @property
     def engine(self):
-        encoded = lambda text: types.SimpleNamespace(ids=[self.pieces.index(letter) for letter in text])  # noqa: E731
-        return types.SimpleNamespace(
-            decode=lambda ids, skip_special_tokens: "".join(self.pieces[index] for index in ids), encode_batch=lambda texts: list(map(encoded, texts))
-        )
+        return types.SimpleNamespace(decode=lambda ids, skip_special_tokens: "".join(self.pieces[index] for index in ids))
+
+    opening = ()
+
+    def encode_apart(self, texts):
+        return [types.SimpleNamespace(ids=[self.pieces.index(letter) for letter in text]) for text in texts]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -144,6 +146,23 @@ def test_what_cannot_be_written_is_refused(prompts, sampling, message):
     model, params = made()
     with pytest.raises(ConfigError, match=message):
         Generator(model, params).tokens(prompts, Sampling(**sampling))
+
+
+@pytest.mark.parametrize("puts", ["<s> $A </s>", "<s> $A", "$A </s>"])
+def test_texts_get_what_stands_before_a_text_and_nothing_behind_it(tmp_path, monkeypatch, puts):
+    import tiny_language as tiny
+    from tokenizers import Tokenizer, processors
+
+    file = tiny.write_tokenizer(tmp_path / "t") / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.post_processor = processors.TemplateProcessing(single=puts, special_tokens=[("<s>", 256), ("</s>", 257)])
+    tokenizer.save(str(file))
+    seen = []
+    monkeypatch.setattr(Generator, "tokens", lambda self, prompts, *_, **__: seen.extend(prompts))
+    ours = tiny.open_tokenizer(tmp_path / "t", "t")
+    Generator(*made(), ours).texts(["ab", "", "c</s>"], Sampling())
+    opening = "<s>" if puts.startswith("<s>") else ""
+    assert [ours.engine.decode(prompt, skip_special_tokens=False) for prompt in seen] == [f"{opening}ab", opening, f"{opening}c</s>"]
 
 
 def test_models_that_do_not_write_and_missing_parts():

@@ -12,7 +12,7 @@ from ftjax.tasks import LanguageModeling, Preference
 
 def records(measures, outputs, **batch):
     rows = len(next(iter(batch.values())))
-    batch = {"id": np.arange(rows), "weight": np.ones(rows, np.float32), "label": np.zeros(rows, np.int32)} | batch
+    batch = {"id": np.arange(rows), "origin": np.arange(rows), "weight": np.ones(rows, np.float32), "label": np.zeros(rows, np.int32)} | batch
     part = measures.records(jnp.asarray(outputs, jnp.float32), {name: jnp.asarray(values) for name, values in batch.items()})
     return measures.gather([{name: np.asarray(values) for name, values in part.items()} | {"logits": np.asarray(outputs)}], None)
 
@@ -33,6 +33,24 @@ def test_tokens_weigh_alike_whatever_example_they_are_of():
     # The same tokens in one example instead of two.
     joined = records(measures, outputs.reshape(1, 6, 2), learn=learn.reshape(1, 6), bytes=np.array([6]))
     assert measures.compute_all(joined) == pytest.approx(values)
+
+
+def test_windows_of_one_text_are_one_example():
+    """Where all windows of a text are alike, twice as many of them are not twice as many examples: the interval stays as wide."""
+    draw, measures, widths = np.random.default_rng(0), measures_of(LanguageModeling()), []
+    losses = draw.normal(2, 0.5, 20)
+    for windows in (1, 8):
+        outputs = np.zeros((20 * windows, 2, 2))
+        outputs[:, 1, 0] = -np.repeat(losses, windows)
+        batch = {"learn": np.array([[False, True]] * 20 * windows), "bytes": np.ones(20 * windows), "origin": np.repeat(np.arange(20) * 3, windows)}
+        order = draw.permutation(20 * windows)
+        found = records(measures, outputs[order], id=order, **{name: values[order] for name, values in batch.items()})
+        assert found.id.tolist() == list(range(0, 20 * windows, windows))
+        assert found.tokens.tolist() == [windows] * 20
+        np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
+        interval = measures.intervals(found, resamples=300)["log_loss"]
+        widths.append(interval["high"] - interval["low"])
+    assert widths[1] == pytest.approx(widths[0], rel=1e-4)
 
 
 def test_padding_does_not_count_and_what_is_not_finite_is_bad():

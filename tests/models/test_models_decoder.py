@@ -7,7 +7,7 @@ import pytest
 
 from ftjax import models
 from ftjax.errors import ConfigError
-from ftjax.models import layers
+from ftjax.models import layers, text
 from ftjax.trees import flatten
 
 BASE = {"vocabulary": 30, "positions": 32, "width": 16, "depth": 2, "heads": 4, "kv_heads": 2, "hidden": 24}
@@ -68,6 +68,18 @@ def test_packed_and_padded_texts_have_the_logits_that_they_have_alone(kind):
         assert np.abs(np.asarray(run(alone))[0] - found[own]).max() < 2e-5
         masked = {"tokens": alone["tokens"], "mask": jnp.ones((1, int(own.sum())), bool)}
         assert np.array_equal(np.asarray(run(masked)), np.asarray(run(alone)))
+
+
+def test_neftune_is_told_which_text_a_token_is_of(monkeypatch):
+    """Packed texts are told apart; which tokens there are at all would not do."""
+    seen = []
+    monkeypatch.setattr(text, "noise", lambda key, words, which, alpha: seen.append(which) or jnp.zeros_like(words))
+    model = models.build(models.ModelSpec("decoder", BASE, 30), neftune=5.0)
+    params, extra = jax.eval_shape(model.init, jax.random.key(0))
+    inputs = batch([[1, 1, 2, 0]])
+    jax.eval_shape(lambda params, inputs: model.apply(params, extra, inputs, key=jax.random.key(0), train=True), params, inputs)
+    assert seen[0].dtype == jnp.int32
+    assert seen[0].shape == (1, 4)
 
 
 def test_a_window_sees_so_many_tokens_and_itself_among_them():

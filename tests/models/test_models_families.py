@@ -49,7 +49,7 @@ def differences(one, two):
 @pytest.mark.parametrize("name", ["vit", "resnet", "convnext"])
 def test_remat_changes_no_gradient(name):
     params, extra, images = started(name)
-    plain, saved = (loss_and_gradient(models.build(SMALL[name], remat=remat), params, extra, images) for remat in (False, True))
+    plain, saved = (loss_and_gradient(models.build(SMALL[name], remat=remat), params, extra, images) for remat in ("none", "blocks"))
     assert max(differences(plain, saved)) < 1e-4
 
 

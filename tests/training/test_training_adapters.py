@@ -69,9 +69,11 @@ def test_a_step_of_lora_costs_less_than_a_step_of_everything_and_its_moments_are
     assert costs["lora"][1] < 0.1 * costs["full"][1]
 
 
-@pytest.mark.parametrize("kind", ["dora", "oft", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pissa", "ia3"))])
+@pytest.mark.parametrize(
+    "kind", ["dora", "oft", "adaptformer", "vpt", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pissa", "ia3", "houlsby", "prompt"))]
+)
 def test_every_kind_learns_and_leaves_its_base_alone(kind):
-    parts, state, hyper, _, rows = build(AdapterConfig(kind=kind, rank=2, block=8))
+    parts, state, hyper, _, rows = build(AdapterConfig(kind=kind, rank=2, block=8, units=4, tokens=4))
     step, after = jax.jit(make_step(parts)), state
     losses = []
     for _ in range(4):
@@ -103,6 +105,15 @@ def test_microbatches_and_meshes_change_no_numbers():
         found = jax.device_get((state.live, metrics["loss"]))
         expected = found if expected is None else expected
         jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-4), found, expected)
+
+
+def test_a_population_of_prompts_shares_the_model():
+    parts, state, hyper, *_ = build(AdapterConfig(kind="vpt", tokens=4))
+    rates = jnp.array([1e-2, 1e-3])
+    found = jax.jit(jax.vmap(lambda rate: make_step(parts)(state, batch(), hyper | {"learning_rate": rate})[0].live))(rates)
+    for member in range(2):
+        alone, _ = jax.jit(make_step(parts))(state, batch(), hyper | {"learning_rate": rates[member]})
+        jax.tree.map(lambda a, b, m=member: np.testing.assert_allclose(a[m], b, rtol=1e-4, atol=1e-5), found, alone.live)
 
 
 @pytest.mark.slow

@@ -136,3 +136,21 @@ def test_a_tied_head_that_is_in_the_file_is_left_out_by_name(tmp_path):
     source = open_weights(str(tmp_path))
     made = plan(source, recognise(source), target_of(models.build(spec)))
     assert sorted(name for name, _ in made.ignored) == ["lm_head.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"]
+
+
+@pytest.mark.parametrize(("tokens", "pads"), [({"<unk>": 0, "<s>": 1, "</s>": 2}, 0), ({"</s>": 2, "<pad>": 3}, 3), ({"<|endoftext|>": 5}, 5)])
+def test_a_classifier_whose_model_had_no_padding_gets_one(tmp_path, tokens, pads):
+    written(tmp_path / "in", "llama")
+    changed(tmp_path / "in", pad_token_id=None, bos_token_id=1, eos_token_id=2)
+    (tmp_path / "in/tokenizer_config.json").write_text(json.dumps({"add_bos_token": True}))
+    added = [{"content": token, "id": number, "special": True} for token, number in tokens.items()]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
+    held = recognise(open_weights(str(tmp_path / "in")))
+    options = models.for_output("decoder", held.options, "sequence")
+    model = models.build(models.ModelSpec("decoder", options, 2))
+    target = target_of(model)
+    held = dataclasses.replace(held, options=dict(model.spec.options), num_classes=2, classes=("a", "b"))
+    save_hugging_face(tmp_path / "out", zeros_of(target), held, task="classification", tokenizer=tmp_path / "tokenizer.json", carried=tmp_path / "in")
+    config, beside = (json.loads((tmp_path / "out" / name).read_text()) for name in ("config.json", "tokenizer_config.json"))
+    assert (config["pad_token_id"], config["eos_token_id"]) == (pads, 2)
+    assert beside == {"add_bos_token": True, "pad_token": next(token for token, number in tokens.items() if number == pads)}

@@ -87,7 +87,7 @@ def _kept(found: Found, members: np.ndarray, encoder: Encoder, *, paired: bool) 
 
 def _split(found: Found, kept: Kept, members: np.ndarray, encoder: Encoder, buckets: int, packed: int | None) -> Split:
     """Rows of one document each, or with a seed rows that hold as many as fit."""
-    documents = Documents.of(kept.pieces, encoder.sizes(kept.pieces))
+    documents = Documents.of(kept.pieces)
     second = Documents.of(kept.seconds) if kept.seconds else None
     if packed is None:
         rows = [np.array([document]) for document in range(len(kept.names))]
@@ -95,7 +95,7 @@ def _split(found: Found, kept: Kept, members: np.ndarray, encoder: Encoder, buck
     else:
         rows = pack(documents.lengths, kept.names, encoder.max_length, packed)
         chosen = choose_buckets(RowFields(documents, rows, ()).lengths, 1)
-    fields = RowFields(documents, rows, chosen, second)
+    fields = RowFields(documents, rows, chosen, second, np.array(kept.origins) if packed is None else None)
 
     def show(row: int) -> dict[str, Any]:
         return found.examples.labels[members[kept.origins[rows[row][0]]]].shown() | ({"documents": len(rows[row])} if len(rows[row]) > 1 else {})

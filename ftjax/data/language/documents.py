@@ -28,12 +28,12 @@ class Documents:
     bytes: Int[np.ndarray, " n"] | None = None
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], sizes: Sequence[int] | None = None) -> Documents:
-        """These documents, in order; `sizes`: bytes of what each learns."""
+    def of(cls, pieces: Sequence[Piece]) -> Documents:
+        """These documents, in order."""
         starts = np.cumsum([0, *(len(piece.ids) for piece in pieces)]).astype(np.int64)
         ids = np.concatenate([piece.ids for piece in pieces] or [np.empty(0, np.int32)])
         learn = np.concatenate([piece.learn for piece in pieces] or [np.empty(0, bool)])
-        return cls(ids.astype(np.int32), learn, starts, None if sizes is None else np.array(sizes, np.int32))
+        return cls(ids.astype(np.int32), learn, starts, np.array([piece.bytes for piece in pieces], np.int32))
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
@@ -68,12 +68,14 @@ class RowFields:
       rows: which of them each row holds.
       buckets: lengths, ascending.
       second: of rejected answers, row for row with `documents`.
+      origins: where rows hold one document, the number of the text that it is a window of; None: every row is by itself.
     """
 
     documents: Documents
     rows: Sequence[Int[np.ndarray, " some"]]
     buckets: tuple[int, ...]
     second: Documents | None = None
+    origins: Int[np.ndarray, " n"] | None = None
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
@@ -82,7 +84,7 @@ class RowFields:
         return np.max([[int(side.lengths[row].sum()) for row in self.rows] for side in sides], axis=0).astype(np.int32)
 
     def __call__(self, rows: Int[np.ndarray, " k"]) -> dict[str, np.ndarray]:
-        """`tokens`, `document`, `learn` `[k length]`, and the same with `pair_` of the second documents."""
+        """`tokens`, `document`, `learn` `[k length]`, and the same with `pair_` of the second documents; `bytes` and `origin` `[k]`."""
         held = [self.rows[row] for row in np.asarray(rows)]
         sides = [side for side in (self.documents, self.second) if side is not None]
         longest = max([int(side.lengths[row].sum()) for side in sides for row in held], default=0)
@@ -90,6 +92,7 @@ class RowFields:
         fields = self.documents.filled(held, length)
         if self.documents.bytes is not None:
             fields["bytes"] = np.array([self.documents.bytes[row].sum() for row in held], np.int32)
+        fields["origin"] = np.asarray(rows if self.origins is None else self.origins[rows]).astype(np.int32)
         if self.second is not None:
             fields |= {f"pair_{name}": values for name, values in self.second.filled(held, length).items()}
         return fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,7 +11,8 @@ import tokenizers
 from jaxtyping import Bool, Int
 
 from ftjax.data.language.ends import Ends
-from ftjax.data.language.template import Rendered, Template
+from ftjax.data.language.sizes import token_bytes
+from ftjax.data.language.template import Rendered, Spans, Template
 from ftjax.data.language.turns import Choice, Content, Conversation, Passage, Turn
 from ftjax.data.text.tokenizer import Tokenizer
 from ftjax.errors import ConfigError, DataError
@@ -26,6 +28,7 @@ class Piece:
       cut: tokens that did not fit.
       lost: those of them that were to be learnt.
       joins: tokens that hold the end of a prompt and the beginning of an answer; they are learnt.
+      bytes: of what is to be predicted, as UTF-8; special tokens have none.
     """
 
     ids: Int[np.ndarray, " length"]
@@ -33,6 +36,7 @@ class Piece:
     cut: int = 0
     lost: int = 0
     joins: int = 0
+    bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,24 +80,50 @@ class Encoder:
                 encodings = [next(encoded) for _ in plan]
                 yield self._windows(encodings[0], content) if isinstance(content, Passage) else [self._document(*pair) for pair in zip(encodings, plan)]
 
-    def prompt(self, turns: Sequence[Turn]) -> Int[np.ndarray, " length"]:
-        """The tokens after which the assistant begins to answer."""
-        return np.array(next(iter(self.tokenizer.encode_apart([self.template.render(turns, answer=True)]))).ids, np.int32)
+    def prompt(self, asked: Sequence[Turn] | Passage) -> Int[np.ndarray, " length"]:
+        """The tokens after which the assistant begins to answer, or a passage goes on: as training wrote them.
+
+        Raises:
+          DataError: the template refuses the turns.
+        """
+        if isinstance(asked, Passage):
+            first = [self.ends.bos_id] if self.ends.adds_bos else []
+            return np.array([*first, *self._cut(asked.text).ids], np.int32)
+        rendered = self._said(asked)
+        return self._marked(self._cut(rendered.text), rendered).ids
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """Tokens that end an answer: the end of text, and the special token that the template writes after an answer."""
-        turns = (Turn("user", "a"), Turn("assistant", "b"))
-        piece = next(iter(self.pieces([Conversation(turns)])))
-        if isinstance(piece, DataError):
-            return (self.ends.eos_id,)
-        learnt = piece[0].ids[piece[0].learn]
-        return tuple(sorted({self.ends.eos_id, *learnt[np.isin(learnt, self.tokenizer.specials)].tolist()}))
+        """Tokens that end an answer: the end of text, and the special tokens that the template writes after a last answer."""
+        return tuple(sorted({self.ends.eos_id, *self._closing}))
 
-    def sizes(self, pieces: Sequence[Piece]) -> list[int]:
-        """Bytes, as UTF-8, of what each learns; special tokens have none."""
-        texts = self.tokenizer.engine.decode_batch([piece.ids[piece.learn].tolist() for piece in pieces], skip_special_tokens=True)
-        return [len(text.encode("utf-8", "replace")) for text in texts]
+    @functools.cached_property
+    def _closing(self) -> tuple[int, ...]:
+        """Special tokens that the template writes after a last answer; none where it refuses a question and its answer."""
+        question = (Turn("user", "a"), Turn("assistant", "b"))
+        for turns in (question, (Turn("system", "c"), *question)):
+            try:
+                rendered = self.template.rendered(turns)
+            except DataError:
+                continue
+            cut = self._cut(rendered.text)
+            inside = cut.inside(rendered.answers[-1] if rendered.answers else ())
+            return tuple(cut.ids[self._endings(cut, inside, self._special)].tolist()) if inside.any() else ()
+        return ()
+
+    @functools.cached_property
+    def _special(self) -> tuple[int, ...]:
+        return (*self.tokenizer.specials, self.ends.eos_id)
+
+    def _cut(self, text: str) -> _Cut:
+        return _Cut.of(text, next(iter(self.tokenizer.encode_apart([text]))))
+
+    def _said(self, turns: Sequence[Turn]) -> Rendered:
+        """Turns up to where the assistant begins to answer, with what it said before where that can be told."""
+        try:
+            return self.template.rendered(turns, answer=True)
+        except DataError:
+            return Rendered(self.template.render(turns, answer=True), ())
 
     def _rendered(self, content: Content) -> list[Rendered]:
         if isinstance(content, Passage):
@@ -112,32 +142,42 @@ class Encoder:
         """Only the answers count, not what the assistant said before."""
         rendered = self._spoken((*choice.given, *answer))
         own = sum(turn.role == "assistant" for turn in answer)
-        return Rendered(rendered.text, rendered.spans[-own:])
+        return Rendered(rendered.text, rendered.answers[-own:], rendered.answers[:-own])
 
     def _document(self, encoding: tokenizers.Encoding, rendered: Rendered) -> Piece:
-        ids, offsets = np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        learn, joins = np.zeros(len(ids), bool), 0
-        for start, stop in rendered.spans:
-            # A token that begins in the prompt and ends in the answer holds a part of the answer: nobody else would learn it.
-            inside = (offsets[:, 1] > start) & (offsets[:, 0] < stop)
-            joins += int((inside & (offsets[:, 0] < start)).sum())
-            learn |= inside
-        ids, learn = self._ended(ids, learn)
-        if self.learn == "all":
-            learn = np.ones(len(ids), bool)
+        marked = self._marked(_Cut.of(rendered.text, encoding), rendered)
+        learn = np.ones(len(marked.ids), bool) if self.learn == "all" else marked.learn
         learn[:1] = False
-        return _shortened(ids, learn, self.max_length, joins)
+        return _shortened(marked.ids, learn, marked.widths, self.max_length, marked.joins)
 
-    def _ended(self, ids: np.ndarray, learn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """With the end of every answer learnt: the special token that is its last or comes right after it, or else the end of text, put there."""
-        special = np.isin(ids, (*self.tokenizer.specials, self.ends.eos_id))
-        learn = learn | (special & np.concatenate([[False], (learn & ~special)[:-1]]))
-        last = int(np.flatnonzero(learn)[-1]) if learn.any() else -1
-        # White space may follow the last answer's end, as ChatML's line break does.
-        ended = last >= 0 and special[max(0, last - 1) : last + 1].any()
-        if ended or (last < 0):
-            return ids, learn
-        return np.append(ids, np.int32(self.ends.eos_id)), np.append(learn, True)
+    def _marked(self, cut: _Cut, rendered: Rendered) -> _Marked:
+        """The tokens of a text with those of its answers marked, each with its end: the template's, or else the end of text, put there."""
+        learn, joins, unended = np.zeros(len(cut.ids), bool), 0, []
+        for spans, learnt in (*((spans, False) for spans in rendered.given), *((spans, True) for spans in rendered.answers)):
+            inside = cut.inside(spans)
+            if not inside.any():
+                continue
+            ends = self._endings(cut, inside, self.stops)
+            unended += [] if ends else [(int(np.flatnonzero(inside)[-1]) + 1, learnt)]
+            if learnt:
+                # A token that begins in the prompt and ends in the answer holds a part of the answer: nobody else would learn it.
+                joins += sum(cut.across(start) for start, _ in spans)
+                learn |= inside
+                learn[ends] = True
+        places, learns = [place for place, _ in unended], [learnt for _, learnt in unended]
+        ids, widths = np.insert(cut.ids, places, np.int32(self.ends.eos_id)), np.insert(cut.widths(self._special), places, 0)
+        return _Marked(ids, np.insert(learn, places, learns), widths, joins)
+
+    def _endings(self, cut: _Cut, inside: Bool[np.ndarray, " length"], behind: Sequence[int]) -> list[int]:
+        """Places of the special tokens that end an answer: its last ones but for white space (as ChatML's line break), or the one right after it."""
+        found, places = [], np.flatnonzero(inside).tolist()
+        for place in reversed(places):
+            if cut.ids[place] in self._special:
+                found.append(place)
+            elif cut.letters(place).strip():
+                break
+        following = places[-1] + 1
+        return found or ([following] if following < len(cut.ids) and cut.ids[following] in behind else [])
 
     def _windows(self, encoding: tokenizers.Encoding, passage: Passage) -> list[Piece]:
         """Windows that learn every token of a passage once.
@@ -145,14 +185,63 @@ class Encoder:
         Each begins with the token for that, or where the tokenizer has none with the last token of the window before; a passage that ends its document ends
         with the token for that.
         """
-        ids = np.array([*encoding.ids, *([self.ends.eos_id] if passage.ends else [])], np.int32)
+        cut, last = _Cut.of(passage.text, encoding), [self.ends.eos_id] if passage.ends else []
+        ids, widths = np.array([*cut.ids, *last], np.int32), np.array([*cut.widths(self._special), *(0 for _ in last)], np.int64)
         if self.ends.adds_bos and self.ends.bos_id is not None:
-            first = np.int32(self.ends.bos_id)
-            parts = [np.concatenate([[first], ids[start : start + self.max_length - 1]]) for start in range(0, len(ids), self.max_length - 1)]
+            starts, first = range(0, len(ids), self.max_length - 1), [self.ends.bos_id]
         else:
-            parts = [ids[start : start + self.max_length] for start in range(0, max(len(ids) - 1, 1), self.max_length - 1)]
-        return [Piece(part.astype(np.int32), np.arange(len(part)) > 0) for part in parts]
+            starts, first = range(0, max(len(ids) - 1, 1), self.max_length - 1), []
+        parts = [slice(start, start + self.max_length - len(first)) for start in starts]
+        return [_window(np.array([*first, *ids[part]], np.int32), np.array([*(0 for _ in first), *widths[part]], np.int64)) for part in parts]
 
 
-def _shortened(ids: np.ndarray, learn: np.ndarray, length: int, joins: int) -> Piece:
-    return Piece(ids[:length], learn[:length], max(0, len(ids) - length), int(learn[length:].sum()), joins)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Cut:
+    """A text in tokens, each with the characters that it holds: from and up to."""
+
+    text: str
+    ids: Int[np.ndarray, " length"]
+    offsets: Int[np.ndarray, "length 2"]
+
+    @classmethod
+    def of(cls, text: str, encoding: tokenizers.Encoding) -> _Cut:
+        """As the tokenizer cut it."""
+        return cls(text, np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int64).reshape(-1, 2))
+
+    def inside(self, spans: Spans) -> Bool[np.ndarray, " length"]:
+        """Tokens that hold a letter of these spans."""
+        found = np.zeros(len(self.ids), bool)
+        for start, stop in spans:
+            found |= (self.offsets[:, 1] > start) & (self.offsets[:, 0] < stop)
+        return found
+
+    def across(self, place: int) -> int:
+        """How many tokens hold the letters before and after a place."""
+        return int(((self.offsets[:, 0] < place) & (self.offsets[:, 1] > place)).sum())
+
+    def letters(self, token: int) -> str:
+        """What one token holds."""
+        return self.text[slice(*self.offsets[token])]
+
+    def widths(self, without: Sequence[int]) -> Int[np.ndarray, " length"]:
+        """Bytes that each token adds; none those of some ids."""
+        return np.where(np.isin(self.ids, without), 0, token_bytes(self.text, self.offsets))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Marked:
+    """Tokens, which of them the assistant says, the bytes that each adds, and how many hold the end of a prompt, too."""
+
+    ids: Int[np.ndarray, " length"]
+    learn: Bool[np.ndarray, " length"]
+    widths: Int[np.ndarray, " length"]
+    joins: int
+
+
+def _window(ids: np.ndarray, widths: np.ndarray) -> Piece:
+    return Piece(ids, np.arange(len(ids)) > 0, bytes=int(widths[1:].sum()))
+
+
+def _shortened(ids: np.ndarray, learn: np.ndarray, widths: np.ndarray, length: int, joins: int) -> Piece:
+    kept = learn[:length]
+    return Piece(ids[:length], kept, max(0, len(ids) - length), int(learn[length:].sum()), joins, int(widths[:length][kept].sum()))

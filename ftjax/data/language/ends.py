@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ftjax.errors import ConfigError, WeightsError, did_you_mean
 
 _FILES = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json")
 _EOS = ("</s>", "<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<eos>", "<end_of_turn>", "<|eot_id|>")
+_MARKS = re.compile(r"<\|[a-z_]+\|>")
 _BOS = ("<s>", "<|begin_of_text|>", "<bos>")
 
 
@@ -42,11 +44,11 @@ def read_ends(folder: Path, tokenizer: Tokenizer) -> Ends:
     return Ends(eos[0], eos[1], bos, bos_id, adds)
 
 
-def open_template(folder: Path, chosen: str | None, ends: Ends) -> Template:
+def open_template(folder: Path, chosen: str | None, ends: Ends, tokenizer: Tokenizer) -> Template:
     """The template of the configuration: a name, a file, or (None) the tokenizer's own, and where it has none "prompt_response".
 
     Raises:
-      ConfigError: no such name or file, "tokenizer" where it has none, or no Jinja.
+      ConfigError: no such name or file, "tokenizer" where it has none, marks that are no tokens of the tokenizer, or no Jinja.
       DataError: it has several and none is the default.
     """
     own = _own(folder)
@@ -54,6 +56,7 @@ def open_template(folder: Path, chosen: str | None, ends: Ends) -> Template:
         raise ConfigError(f"text.template='tokenizer': {folder} has no chat template; allowed: {', '.join(map(repr, NAMED))}, or a .jinja file")
     if chosen in NAMED or (chosen is None and own is None):
         name = chosen or "prompt_response"
+        _check_marks(name, folder, tokenizer)
         template = Template(NAMED[name], f"text.template={name!r}", (ends.bos or "") if ends.adds_bos else "", ends.eos)
     elif chosen in (None, "tokenizer"):
         template = Template(str(own), f"of {folder}", ends.bos or "", ends.eos)
@@ -61,6 +64,14 @@ def open_template(folder: Path, chosen: str | None, ends: Ends) -> Template:
         template = Template(_file(str(chosen)), str(chosen), ends.bos or "", ends.eos)
     check_template(template)
     return template
+
+
+def _check_marks(name: str, folder: Path, tokenizer: Tokenizer) -> None:
+    """A mark that is cut into pieces is neither the end of a turn for the model nor a token that answers could stop at."""
+    unknown = sorted({mark for mark in _MARKS.findall(NAMED[name]) if tokenizer.engine.token_to_id(mark) is None})
+    if unknown:
+        allowed = ", ".join(repr(other) for other in NAMED if not _MARKS.search(NAMED[other]))
+        raise ConfigError(f"text.template={name!r} writes {', '.join(unknown)}, which the tokenizer of {folder} has no token for; allowed: {allowed}")
 
 
 def _file(path: str) -> str:

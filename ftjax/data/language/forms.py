@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ftjax.config import TextConfig
-from ftjax.data.language.turns import Choice, Content, Conversation, Passage, Turn, check_answered, filled, read_turns
+from ftjax.data.language.turns import Choice, Content, Conversation, Passage, Turn, check_answered, filled, read_turns, said
 from ftjax.data.text.table import Table
 from ftjax.errors import DataError, did_you_mean
 
 KEYS = ("text", "prompt", "response", "rejected", "messages", "system")
 """Keys of `text.*` that name a column here."""
+Asked = Passage | tuple[Turn, ...]
+"""What a model is to go on from: the beginning of a passage, or turns."""
 _NAMES = {
     "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "chat"),
     "prompt": ("prompt", "instruction", "question", "query", "user", "input"),
@@ -59,7 +61,8 @@ def find_form(table: Table, text: TextConfig, task: str) -> Form:
     Raises:
       DataError: a column that is not there, or that cannot be guessed.
     """
-    found, why = _given(table, text)
+    found = given_columns(table, text)
+    why = {role: f"by text.{role}" for role in found}
 
     def guess(role: str, names: str | None = None) -> bool:
         if role not in found:
@@ -89,16 +92,21 @@ def find_form(table: Table, text: TextConfig, task: str) -> Form:
     else:
         hint = "say text.prompt and text.response, text.messages, or text.text"
         raise DataError(f"{table.where}: which column holds what is to be learnt cannot be seen (its columns: {_listed(table)}): {hint}")
-    if kind in ("pair", "preference") and found.get("prompt", "").lower() == "instruction" and "input" in table.columns:
-        found["input"], why["input"] = "input", "from its name, beside 'instruction'"
+    about = next((name for name in table.columns if name.lower() == "input" and name not in found.values()), None)
+    if kind in ("pair", "preference") and found.get("prompt", "").lower() == "instruction" and about is not None:
+        found["input"], why["input"] = about, f"from its name, beside {found['prompt']!r}"
     if kind in ("pair", "chat", "preference"):
         guess("system")
     used = {"passage": ("text",), "pair": ("prompt", "input", "response", "system"), "chat": ("messages", "system")}.get(kind, tuple(found))
     return Form(kind, {role: found[role] for role in used if role in found}, why)
 
 
-def _given(table: Table, text: TextConfig) -> tuple[dict[str, str], dict[str, str]]:
-    """Columns that the configuration names."""
+def given_columns(table: Table, text: TextConfig) -> dict[str, str]:
+    """Columns that the configuration names, by role.
+
+    Raises:
+      DataError: the table has no such column.
+    """
     found = {}
     for role in KEYS:
         name = getattr(text, role)
@@ -107,7 +115,7 @@ def _given(table: Table, text: TextConfig) -> tuple[dict[str, str], dict[str, st
         if name not in table.columns:
             raise DataError(f"{table.where} has no column {name!r} (text.{role}): {did_you_mean(name, table.columns)}")
         found[role] = name
-    return found, {role: f"by text.{role}" for role in found}
+    return found
 
 
 def _listed(table: Table) -> str:
@@ -119,32 +127,54 @@ def _passage(cells: Mapping[str, Any]) -> Passage:
 
 
 def _pair(cells: Mapping[str, Any]) -> Conversation:
-    return Conversation((*_system(cells), _asked(cells), Turn("assistant", filled(cells["response"], "its answer"))))
+    return Conversation((*_with_system(cells, (_asked(cells),)), Turn("assistant", filled(cells["response"], "its answer"))))
 
 
 def _chat(cells: Mapping[str, Any]) -> Conversation:
-    turns = (*_system(cells), *read_turns(cells["messages"], "its messages"))
+    turns = _with_system(cells, read_turns(cells["messages"], "its messages"))
     check_answered(turns)
     return Conversation(turns)
 
 
 def _choice(cells: Mapping[str, Any]) -> Choice:
     chosen, rejected = (_answer(cells[role], what) for role, what in (("response", "its better answer"), ("rejected", "its worse answer")))
-    prompt = cells.get("messages", cells.get("prompt"))
-    if prompt is None:
-        shared = next((place for place, (one, other) in enumerate(zip(chosen, rejected)) if one != other), min(len(chosen), len(rejected)))
-        given, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-    else:
-        given = (_asked(cells),) if isinstance(prompt, str) else read_turns(prompt, "its prompt")
-    given = (*_system(cells), *given)
-    if not given:
-        raise DataError("its prompt is missing: both answers begin differently")
     if chosen == rejected:
         raise DataError("its two answers are the same")
+    shared = next((place for place, (one, other) in enumerate(zip(chosen, rejected)) if one != other), min(len(chosen), len(rejected)))
+    given = _given(_prompt(cells), chosen[:shared])
+    if not given:
+        raise DataError("its prompt is missing: both answers begin differently")
+    given, chosen, rejected = _with_system(cells, given), chosen[shared:], rejected[shared:]
     for turns, what in ((chosen, "better"), (rejected, "worse")):
         if not turns or turns[-1].role != "assistant":
             raise DataError(f"its {what} answer is not the assistant's")
+        if turns[0].role != "assistant":
+            raise DataError(f"its {what} answer begins with a turn of the {turns[0].role}, {said(turns[:1])[:40]!r}, which is not in its prompt")
     return Choice(given, chosen, rejected)
+
+
+def _prompt(cells: Mapping[str, Any]) -> tuple[Turn, ...]:
+    """What a choice's own column asks; nothing where there is none."""
+    prompt = cells.get("messages", cells.get("prompt"))
+    if prompt is None:
+        return ()
+    return (_asked(cells),) if isinstance(prompt, str) else read_turns(prompt, "its prompt")
+
+
+def _given(prompt: tuple[Turn, ...], shared: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """What both answers of a choice follow: its prompt, and how both begin; where they are whole conversations that is the prompt, and stands there once."""
+    asked, begun = ([_plain(turn) for turn in turns] for turns in (prompt, shared))
+    if begun and asked[-len(begun) :] == begun:
+        return prompt
+    if asked and asked in (begun[-len(asked) :], begun[: len(asked)]):
+        return shared
+    if prompt and shared and shared[0].role != "assistant":
+        raise DataError(f"both its answers begin with a turn of the {shared[0].role}, {said(shared[:1])[:40]!r}, which is not in its prompt")
+    return (*prompt, *shared)
+
+
+def _plain(turn: Turn) -> tuple[str, str]:
+    return turn.role, turn.message()["content"].strip()
 
 
 def _answer(value: Any, what: str) -> tuple[Turn, ...]:
@@ -156,6 +186,33 @@ def _asked(cells: Mapping[str, Any]) -> Turn:
     return Turn("user", filled(cells["prompt"], "its prompt"), about if isinstance(about, str) and about.strip() else "")
 
 
-def _system(cells: Mapping[str, Any]) -> tuple[Turn, ...]:
+def asked(kind: str, cells: Mapping[str, Any]) -> Asked:
+    """What a row asks of a model that was trained on rows of this kind: its messages or its prompt (with its input), or the beginning of a passage.
+
+    Raises:
+      DataError: it asks nothing.
+    """
+    if kind == "passage":
+        return Passage(filled(cells["text"], "its text"), ends=False)
+    value = cells["messages"] if "messages" in cells else cells["prompt"]
+    if not isinstance(value, (list, tuple, dict)):
+        return _with_system(cells, (_asked({**cells, "prompt": value}),))
+    turns = _with_system(cells, read_turns(value, "its messages"))
+    # An answer that is there already is what is to be found again.
+    return turns[:-1] if turns[-1].role == "assistant" and len(turns) > 1 else turns
+
+
+def _with_system(cells: Mapping[str, Any], turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The turns after the system message of its own column, which may also be the first of them.
+
+    Raises:
+      DataError: there are two and they differ.
+    """
     value = cells.get("system")
-    return (Turn("system", value),) if isinstance(value, str) and value.strip() else ()
+    if not isinstance(value, str) or not value.strip():
+        return tuple(turns)
+    if not turns or turns[0].role != "system":
+        return Turn("system", value), *turns
+    if turns[0].content.strip() != value.strip():
+        raise DataError(f"it has two system messages, {value[:40]!r} in a column of its own and {turns[0].content[:40]!r} in its messages; keep one")
+    return tuple(turns)

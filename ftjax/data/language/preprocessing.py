@@ -18,6 +18,7 @@ from ftjax.data.text.tokenizer import FILE, Tokenizer, open_tokenizer
 from ftjax.errors import DataError
 
 _INPUTS = ("tokens", "document")
+_FIELDS = ("max_length", "task", "tokenizer", "template", "ends", "learn", "columns", "form")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +29,13 @@ class LanguagePreprocessing:
       encoder: cuts them into tokens.
       task: the task's name.
       columns: of the training data, by what they hold.
+      form: how the training data's rows were read: "passage", "pair", "chat" or "preference" (`forms.Form`).
     """
 
     encoder: Encoder
     task: str
     columns: tuple[tuple[str, str], ...] = ()
+    form: str = "chat"
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -79,6 +82,7 @@ class LanguagePreprocessing:
             "ends": dataclasses.asdict(encoder.ends),
             "learn": encoder.learn,
             "columns": dict(self.columns),
+            "form": self.form,
         }
 
     @classmethod
@@ -89,12 +93,12 @@ class LanguagePreprocessing:
           DataError: a field is missing, or another tokenizer.
           WeightsError: there is no tokenizer, or it is damaged.
         """
-        missing = next((key for key in ("max_length", "task", "tokenizer", "template", "ends", "learn", "columns") if key not in value), None)
+        missing = next((key for key in _FIELDS if key not in value), None)
         if missing:
-            raise DataError(f"preprocessing: the field {missing!r} is missing")
+            raise DataError(f"preprocessing: the field {missing!r} is missing; {folder} was written by an older ftjax: train again")
         file = Path(folder) / FILE
         tokenizer = open_tokenizer(file, str(folder))
         if hashlib.sha256(file.read_bytes()).hexdigest() != value["tokenizer"]:
             raise DataError(f"{file} is not the tokenizer that the model was trained with: its content has changed")
         encoder = Encoder(tokenizer, Ends(**value["ends"]), Template(**value["template"]), int(value["max_length"]), value["learn"])
-        return cls(encoder, value["task"], tuple(sorted(value["columns"].items())))
+        return cls(encoder, value["task"], tuple(sorted(value["columns"].items())), value["form"])

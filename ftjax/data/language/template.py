@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import jinja2
@@ -23,6 +24,10 @@ from ftjax.errors import ConfigError, DataError
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 """Around what the assistant says while a template runs: noncharacters, which no text holds."""
+_MARK = re.compile(f"{_OPEN}([0-9]+){_OPEN}|{_CLOSE}")
+"""Where a block of the assistant begins, with the number of its turn, or ends."""
+_NEXT, _NUMBER = "ftjax_next_turn", "ftjax_turn"
+"""Functions that a running template finds: the next turn begins; which one it is."""
 _TURNS = "{% for m in messages %}"
 NAMED = {
     "prompt_response": "{{ bos_token }}" + _TURNS + "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}"
@@ -32,8 +37,9 @@ NAMED = {
     + "{% if m.role == 'system' %}{{ m.content }}{{ '\\n\\n' }}"
     + "{% elif m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% if not loop.last %}{{ '\\n\\n' }}{% endif %}"
     + "{% else %}{% if loop.first %}Below is an instruction that describes a task{% if m.input %}, paired with an input that provides further context"
-    + "{% endif %}. Write a response that appropriately completes the request.{{ '\\n\\n' }}{% endif %}### Instruction:{{ '\\n' }}{{ m.instruction }}"
-    + "{{ '\\n\\n' }}{% if m.input %}### Input:{{ '\\n' }}{{ m.input }}{{ '\\n\\n' }}{% endif %}### Response:{{ '\\n' }}{% endif %}{% endfor %}",
+    + "{% endif %}. Write a response that appropriately completes the request.{{ '\\n\\n' }}{% endif %}### Instruction:{{ '\\n' }}"
+    + "{{ m.instruction or m.content }}{{ '\\n\\n' }}"
+    + "{% if m.input %}### Input:{{ '\\n' }}{{ m.input }}{{ '\\n\\n' }}{% endif %}### Response:{{ '\\n' }}{% endif %}{% endfor %}",
     "chatml": _TURNS
     + "{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}"
     + "{% else %}{{ m.content + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endfor %}"
@@ -42,12 +48,22 @@ NAMED = {
 """Templates by name: the prompt's line and the answer's; Stanford Alpaca's; ChatML."""
 
 
+Spans = tuple[tuple[int, int], ...]
+"""Characters from and up to, in order."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """A text and the spans of its characters that are to be learnt."""
+    """A text and what of it is to be learnt: of each answer its spans, of which a template may mark several; `given`: of answers that are not learnt."""
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    answers: tuple[Spans, ...]
+    given: tuple[Spans, ...] = ()
+
+    @property
+    def spans(self) -> Spans:
+        """Those of all answers."""
+        return tuple(span for spans in self.answers for span in spans)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,22 +93,18 @@ class Template:
         Raises:
           DataError: the template refuses them, or fails.
         """
-        return self._render(turns, answer=answer).replace(_OPEN, "").replace(_CLOSE, "")
+        return _MARK.sub("", self._render(turns, answer=answer))
 
-    def rendered(self, turns: Sequence[Turn]) -> Rendered:
-        """The text, and what of it the assistant says.
+    def rendered(self, turns: Sequence[Turn], *, answer: bool = False) -> Rendered:
+        """The text, and what of it the assistant says; with `answer` up to where it begins to answer.
 
         Raises:
           DataError: the template fails, or it changes earlier turns when later ones come, so that what an answer adds cannot be told.
         """
-        if not self.marks:
-            return self._by_prefixes(turns)
-        parts = self._render(turns).replace(_CLOSE, _OPEN).split(_OPEN)
-        ends = [sum(map(len, parts[: count + 1])) for count in range(len(parts))]
-        return Rendered("".join(parts), tuple(zip(ends[0::2], ends[1::2])))
+        return _parted(self._render(turns, answer=answer)) if self.marks else self._by_prefixes(turns, answer)
 
-    def _by_prefixes(self, turns: Sequence[Turn]) -> Rendered:
-        whole, spans = self.render(turns), []
+    def _by_prefixes(self, turns: Sequence[Turn], answer: bool) -> Rendered:
+        whole, answers = self.render(turns, answer=answer), []
         for place, turn in enumerate(turns):
             if turn.role != "assistant":
                 continue
@@ -100,19 +112,37 @@ class Template:
             if not (after.startswith(before) and whole.startswith(after)):
                 raise DataError(
                     f"the chat template ({self.name}) writes turn {place + 1} otherwise when other turns follow, so what the answer is cannot be told; "
-                    "add {% generation %} ... {% endgeneration %} around the assistant's words in a copy of it, or choose text.template='chatml'"
+                    "add {% generation %} ... {% endgeneration %} around the assistant's words in a copy of it, or choose another text.template"
                 )
-            spans.append((len(before), len(after)))
-        return Rendered(whole, tuple(spans))
+            answers.append(((len(before), len(after)),))
+        return Rendered(whole, tuple(answers))
 
     def _render(self, turns: Sequence[Turn], *, answer: bool = False) -> str:
         messages = [turn.message() for turn in turns]
         if any(mark in message["content"] for message in messages for mark in (_OPEN, _CLOSE)):
             raise DataError(f"it holds U+{ord(_OPEN):04X} or U+{ord(_CLOSE):04X}, which are no characters")
+        turn = _Turn()
         try:
-            return _compiled(self.source).render(messages=messages, add_generation_prompt=answer, bos_token=self.bos, eos_token=self.eos)
+            return _compiled(self.source).render(
+                messages=messages, add_generation_prompt=answer, bos_token=self.bos, eos_token=self.eos, **{_NEXT: turn.begin, _NUMBER: turn.told}
+            )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, ArithmeticError) as error:
             raise DataError(f"the chat template ({self.name}) refuses it: {error}") from None
+
+
+class _Turn:
+    """Which turn a template is writing."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def begin(self) -> None:
+        """Another one."""
+        self._number += 1
+
+    def told(self) -> int:
+        """Its number."""
+        return self._number
 
 
 class _Generation(Extension):
@@ -124,10 +154,10 @@ class _Generation(Extension):
         """Call `_marked` with the block."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_marked"), [], [], body).set_lineno(line)
+        return nodes.CallBlock(self.call_method("_marked", [_call(_NUMBER)]), [], [], body).set_lineno(line)
 
-    def _marked(self, caller: Any) -> str:
-        return f"{_OPEN}{caller()}{_CLOSE}"
+    def _marked(self, turn: int, caller: Any) -> str:
+        return f"{_OPEN}{turn}{_OPEN}{caller()}{_CLOSE}"
 
 
 def check_template(template: Template) -> None:
@@ -147,7 +177,38 @@ def _compiled(source: str) -> jinja2.Template:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
     environment.filters["tojson"] = _to_json
     cast(dict[str, Any], environment.globals)["raise_exception"] = _raise
-    return environment.from_string(source)
+    tree = environment.parse(source)
+    for loop in _outer_loops(tree):
+        # A template writes turns in a loop: blocks of one pass are of one answer.
+        loop.body.insert(0, nodes.ExprStmt(_call(_NEXT)).set_lineno(loop.lineno))
+    return environment.from_string(tree)
+
+
+def _call(name: str) -> nodes.Call:
+    return nodes.Call(nodes.Name(name, "load"), [], [], None, None)
+
+
+def _outer_loops(node: nodes.Node) -> Iterator[nodes.For]:
+    """Loops that lie in no other and in no macro."""
+    for child in node.iter_child_nodes():
+        if isinstance(child, nodes.For):
+            yield child
+        elif not isinstance(child, nodes.Macro):
+            yield from _outer_loops(child)
+
+
+def _parted(marked: str) -> Rendered:
+    """The text without its marks, and the spans that they enclose, by turn."""
+    parts, answers, length, read, begun = [], {}, 0, 0, None
+    for mark in _MARK.finditer(marked):
+        parts.append(marked[read : mark.start()])
+        length, read = length + len(parts[-1]), mark.end()
+        if mark[1] is not None:
+            begun = mark[1], length
+        elif begun is not None:
+            answers.setdefault(begun[0], []).append((begun[1], length))
+            begun = None
+    return Rendered("".join([*parts, marked[read:]]), tuple(map(tuple, answers.values())))
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:

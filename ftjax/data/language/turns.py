@@ -152,10 +152,12 @@ def _turn(message: Any, what: str) -> Turn:
 
 
 def check_answered(turns: Sequence[Turn]) -> None:
-    """Somebody answers.
+    """Somebody asks, and somebody answers.
 
     Raises:
       DataError: no turn is the assistant's, or it begins.
     """
+    if turns[0].role == "assistant":
+        raise DataError("it begins with a turn of the assistant, which answers nothing; take that turn out")
     if all(turn.role != "assistant" for turn in turns):
         raise DataError(f"it has no answer: its roles are {', '.join(turn.role for turn in turns)}, none is 'assistant'")

@@ -46,10 +46,21 @@ def shards(path: str, name: str = "data.path") -> list[Path]:
     found = sorted({Path(file) for one in given for file in (glob.glob(one) if _globbed(one) else [one])}, key=_natural)
     found = [file for file in found if file.is_file()]
     if not found:
-        raise DataError(f"{name}={path}: no file is called so")
+        raise DataError(f"{name}={path}: no file is called so{_beside(Path(given[0]), name)}")
     if any(_globbed(one) for one in given):
         _check_sequence(found, f"{name}={path}")
     return found
+
+
+def _beside(pattern: Path, name: str) -> str:
+    """What lies in the folder that a pattern names.
+
+    Raises:
+      DataError: it is not there.
+    """
+    folder = next(parent for parent in pattern.parents if not _globbed(str(parent)))
+    held = sorted(entry.name for entry in existing_path(str(folder), "", "", name).iterdir())
+    return f"; {folder} holds {', '.join(held[:6]) or 'nothing'}{', ...' if len(held) > 6 else ''}"
 
 
 def common_folder(files: list[Path]) -> Path:

@@ -1,12 +1,14 @@
 """tensorflow-datasets that lie prepared on disk, read at random through `tfds.data_source` (array_record) without TensorFlow.
 
-Nothing is downloaded and no data set's code is run that is not installed: `data.path` is tfds's `data_dir`, `data.name` is `name[/config][:version]`.
+Nothing is downloaded and no data set's code is run that is not installed. By name: `data.path` is tfds's `data_dir`, by default the one that tfds itself uses,
+`data.name` is `name[/config][:version]`. By directory: `data.path` is the folder of one data set, and there is no name.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from ftjax.data.dataset import Rows
 from ftjax.data.sources.paths import SPLIT_NAMES, existing_path, our_split
 from ftjax.errors import ConfigError, DataError, did_you_mean
 
+DESCRIPTION = "dataset_info.json"
+FEATURES = "features.json"
+
 
 def read_tfds(config: DataConfig) -> Rows:
     """Rows of a prepared data set; ids are `train/000000`, ... in the order of its records.
@@ -28,11 +33,15 @@ def read_tfds(config: DataConfig) -> Rows:
       ConfigError: no name.
       DataError: not there, not array_record, no image or label feature, records missing, or a label out of range.
     """
-    folder = existing_path(config.path, "tfds", "tensorflow-datasets' data_dir")
-    if not config.name:
+    folder = existing_path(config.path or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"), "tfds", "tensorflow-datasets' data_dir")
+    described = sorted(folder.glob(f"**/{DESCRIPTION}")) if not config.name else []
+    if not config.name and len(described) != 1:
         raise ConfigError(f"data.source='tfds' needs data.name; in {folder} there is: {', '.join(map(repr, _prepared(folder))) or 'nothing'}")
     import tensorflow_datasets as tfds  # here because it takes half a second that other sources need not pay
 
+    if not config.name:
+        place = described_folder(folder)
+        return rows_of(tfds, opened(tfds, place), str(place), str(place))
     return rows_of(tfds, _builder(tfds, config.name, folder), config.name, f"{folder}/{config.name}")
 
 
@@ -58,6 +67,39 @@ def rows_of(tfds: Any, builder: Any, name: str, where: str, *, named: bool = Fal
     schema = {key: type(feature).__name__ for key, feature in sorted(builder.info.features.items())}
     ids = _ids(sources, rows, where) if named and isinstance(dict(builder.info.features.items()).get("id"), tfds.features.Text) else rows.ids
     return dataclasses.replace(rows, schema=schema, ids=ids)
+
+
+def described_folder(path: Path) -> Path:
+    """The folder at or below `path` that describes a data set.
+
+    Raises:
+      DataError: there is none, or there are several.
+    """
+    if (path / DESCRIPTION).is_file():
+        found = [path]
+    else:
+        found = sorted(file.parent for file in path.glob(f"**/{DESCRIPTION}")) if path.is_dir() else []
+    if not found:
+        raise DataError(f"data.path={path} holds no {DESCRIPTION}: it is no folder of a tensorflow-datasets data set; ftjax data convert writes one")
+    if len(found) > 1:
+        shown = ", ".join(str(folder.relative_to(path)) for folder in found[:12])
+        raise DataError(f"data.path={path} holds {len(found)} data sets ({shown}); say which one: data.path={found[0]}")
+    if not (found[0] / FEATURES).is_file():
+        raise DataError(f"{found[0]} holds {DESCRIPTION} but no {FEATURES}: prepare the data set again with tensorflow-datasets, or is data.source='hf_disk'?")
+    return found[0]
+
+
+def opened(tfds: object, folder: Path) -> object:
+    """The builder of a folder.
+
+    Raises:
+      DataError: its description is damaged, or needs a feature that is not there.
+    """
+    try:
+        return tfds.builder_from_directory(folder)  # type: ignore[attr-defined]
+    except Exception as error:  # protobuf, its JSON and the features each raise their own
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{folder} cannot be opened as a tensorflow-datasets data set: {first}") from error
 
 
 def _ids(sources: dict[str, Sequence[Any]], rows: Rows, where: str) -> tuple[str, ...]:

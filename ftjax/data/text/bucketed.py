@@ -76,13 +76,26 @@ def steps_per_epoch(lengths: Int[np.ndarray, " rows"], buckets: Sequence[int], b
       ConfigError: `tokens` do not hold a row of the longest bucket.
       DataError: a row is longer than the longest bucket.
     """
+    return sum(batches_per_bucket(lengths, buckets, batch_size, tokens, multiple))
+
+
+def batches_per_bucket(
+    lengths: Int[np.ndarray, " rows"], buckets: Sequence[int], batch_size: int, tokens: int | None = None, multiple: int = 1
+) -> tuple[int, ...]:
+    """How many batches of an epoch have the length of each bucket; what is left over in one goes up to the next.
+
+    Raises:
+      ConfigError: `tokens` do not hold a row of the longest bucket.
+      DataError: a row is longer than the longest bucket.
+    """
     sizes = [batch_size_of(length, batch_size, tokens, multiple) for length in buckets]
     counts = np.bincount(_bucket_of(lengths, buckets), minlength=len(buckets))
-    steps, carried = 0, 0
+    found, carried = [], 0
     for count, size in zip(counts, sizes):
         full, carried = divmod(int(count) + carried, size)
-        steps += full
-    return steps + bool(carried)
+        found.append(full)
+    found[-1] += bool(carried)
+    return tuple(found)
 
 
 def batch_rows(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ftjax.config import DataConfig, TaskConfig, TextConfig
 from ftjax.data.dataset import SPLITS, Members
-from ftjax.data.findings import Findings, common, findings_warnings, histogram
+from ftjax.data.findings import Findings, check_any, common, findings_warnings, histogram
 from ftjax.data.near_texts import find_texts
 from ftjax.data.text.collect import read_found
 from ftjax.data.text.kept import sides
@@ -26,6 +26,7 @@ def inspect_texts(data: DataConfig, text: TextConfig, task: TaskConfig) -> Findi
     """
     found = read_found(data, text, task)
     examples, texts = found.examples, sides(found.examples)
+    check_any(found.rows, examples.rejected)
     near = None if data.near_duplicates == "off" else find_texts(texts, found.contents, data.near_text_similarity)
     members = found.given()
     counts = {split: found.counts(members[split], task.name) for split in SPLITS}

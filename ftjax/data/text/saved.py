@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ftjax.data.sources import array_record, hf_disk
+from ftjax.data.sources import hf_disk
 from ftjax.data.sources.paths import our_split
+from ftjax.data.sources.tfds import FEATURES, described_folder, opened
 from ftjax.data.text.columnar import columns_of
 from ftjax.data.text.table import Table
 from ftjax.errors import DataError
@@ -31,11 +32,11 @@ def read_saved(path: Path) -> dict[str, Table]:
         splits, left_out = hf_disk.open_saved(path)
         warnings = tuple(f"{path}: {entry['file']} is left out: {entry['why']}" for entry in left_out)
         return {split: _of_arrow(one, warnings) for split, one in splits.items()}
-    return _of_records(array_record.described_folder(path))
+    return _of_records(described_folder(path))
 
 
 def _described(path: Path) -> list[Path]:
-    return [*path.glob(array_record.FEATURES), *path.glob(f"*/{array_record.FEATURES}"), *path.glob(f"*/*/{array_record.FEATURES}")]
+    return [*path.glob(FEATURES), *path.glob(f"*/{FEATURES}"), *path.glob(f"*/*/{FEATURES}")]
 
 
 def _of_arrow(saved: hf_disk.Saved, warnings: tuple[str, ...]) -> Table:
@@ -55,7 +56,7 @@ def _of_arrow(saved: hf_disk.Saved, warnings: tuple[str, ...]) -> Table:
 def _of_records(folder: Path) -> dict[str, Table]:
     import tensorflow_datasets as tfds
 
-    builder: Any = array_record.opened(tfds, folder)
+    builder: Any = opened(tfds, folder)
     features = dict(builder.info.features.items())
     if any(not isinstance(features.get(key), tfds.features.Text) for key in ("id", ROW)):
         raise DataError(f"{folder} has the features {', '.join(sorted(features))}; a table that ftjax data convert wrote has 'id' and {ROW!r}")

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from scipy import sparse
-from scipy.sparse import csgraph
 
+from ftjax.data.components import components
 from ftjax.data.dataset import UNLABELLED, Split
 from ftjax.data.text.examples import Examples, answers_of
 from ftjax.data.text.tokenizer import Tokenizer, Tokens
@@ -143,8 +142,7 @@ def connected(texts: Sequence[str], pairs: Sequence[str]) -> Int[np.ndarray, " r
     """Pairs that share a text on either side, directly or through others, have the same number: none of them is a negative of another."""
     nodes: dict[str, int] = {}
     ends = np.array([[nodes.setdefault(normalised(text), len(nodes)) for text in row] for row in zip(texts, pairs)], np.int64).reshape(-1, 2)
-    graph = sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
-    return csgraph.connected_components(graph, directed=False)[1][ends[:, 0]].astype(np.int32)
+    return components(len(nodes), ends[:, 0], ends[:, 1])[ends[:, 0]].astype(np.int32)
 
 
 def _tagged(

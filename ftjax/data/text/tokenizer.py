@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -116,6 +117,12 @@ class Tokenizer:
         """Ids of the special tokens, in order."""
         named = {index for index, token in self.engine.get_added_tokens_decoder().items() if token.special}
         return tuple(sorted(named.union(self.engine.encode("").ids, self.engine.encode("", "").ids)))
+
+    @functools.cached_property
+    def opening(self) -> tuple[int, ...]:
+        """Ids of the special tokens that are put in front of a text."""
+        encoding = self.engine.encode("a")
+        return tuple(itertools.compress(encoding.ids, itertools.accumulate(encoding.special_tokens_mask, min)))
 
     @functools.cached_property
     def blank(self) -> int | None:

@@ -1,6 +1,7 @@
 """Measures of models that write: how likely they find the text that was to be learnt, token by token, and which of two answers they prefer.
 
-Records are per example, with its number of learnt tokens: sums over tokens stay exact, and intervals resample examples, as tokens of one are alike.
+Records are per example, with its number of learnt tokens: sums over tokens stay exact, and intervals resample examples, as tokens of one are alike. Windows of
+one text are one example.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int32
 from scipy import sparse
 
 from ftjax.evaluation.measures import Measures, Parts
@@ -34,14 +35,26 @@ _ROUNDING = 1e-5
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class WritingRecords(RecordTable):
-    """Per example: learnt tokens, the sum of their `-log p`, how many were the most likely ones, and the bytes that they write."""
+    """Per example: learnt tokens, the sum of their `-log p`, how many were the most likely ones, and the bytes that they write.
+
+    `origin` is the number of the text that a window is of; None: they are joined.
+    """
 
     tokens: Float32[np.ndarray, " n"]
     loss: Float32[np.ndarray, " n"]
     right: Float32[np.ndarray, " n"]
     bytes: Float32[np.ndarray, " n"]
+    origin: Int32[np.ndarray, " n"] | None = None
 
     kind: ClassVar[str] = "language_modeling"
+
+    def joined(self) -> WritingRecords:
+        """One record of each text, in the order of ids: its windows' sums, under the id of the first of them."""
+        if self.origin is None:
+            return self
+        _, first, text = np.unique(self.origin, return_index=True, return_inverse=True)
+        sums = {name: np.bincount(text, getattr(self, name)).astype(np.float32) for name in ("tokens", "loss", "right", "bytes")}
+        return WritingRecords(id=self.id[first], weight=self.weight[first], **sums).by_id()
 
     @property
     def losses(self) -> np.ndarray:
@@ -133,11 +146,12 @@ class WritingMeasures(Measures):
             "loss": jnp.where(learn, -log_probability, 0).sum(axis=1),
             "right": jnp.where(learn, outputs[:, :, 1] > 0, False).sum(axis=1).astype(jnp.float32),
             "bytes": batch["bytes"].astype(jnp.float32),
+            "origin": batch["origin"].astype(jnp.int32),
         }
 
     def gather(self, parts: Parts, split: Split) -> WritingRecords:
-        """Without the outputs: the sums say all."""
-        return super().gather([_without_outputs(part) for part in parts], split)
+        """Without the outputs, as the sums say all, and with the windows of each text as one."""
+        return super().gather([_without_outputs(part) for part in parts], split).joined()
 
     def rows(self, records: WritingRecords, split: Split, *, probabilities: bool = False) -> list[dict[str, Any]]:
         """`{"id", "tokens", "perplexity"}`."""

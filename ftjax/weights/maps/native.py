@@ -13,6 +13,10 @@ from ftjax.weights.source import Source
 def _detect(source: Source) -> Recognised | None:
     if source.metadata.get("format") != "ftjax":
         return None
+    if "apart" in source.metadata:
+        raise WeightsError(
+            f"{source.location} holds weights with {source.metadata['apart']} of their own, which a run cannot begin from; begin from what that run began from"
+        )
     spec = _table(source, "spec", {"family", "options", "num_classes"}, frozenset({"image_size"}))
     inputs = _table(source, "input", {"mean", "std", "interpolation", "crop_fraction"}) if "input" in source.metadata else None
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ftjax.errors import WeightsError
 
 TEXT = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.*", "merges.txt", "modules.json", "1_Pooling/config.json")
-WANTED = ("*.safetensors", "*.safetensors.index.json", "*.npz", "*.msgpack", "config.json", "preprocessor_config.json", *TEXT)
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.npz", "*.msgpack", "config.json", "adapter_config.json", "preprocessor_config.json", *TEXT)
 """Never pickles: a repository that has only those is refused as one without weights."""
 
 

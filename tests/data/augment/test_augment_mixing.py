@@ -97,7 +97,7 @@ def test_a_partner_is_changed_as_it_is_in_its_own_row():
     given = batch(16) | {"image": np.random.default_rng(0).integers(0, 256, (16, 10, 14, 3)).astype(np.uint8)}
     preprocessing = plain(Mixing(mixup=1.0), HorizontalFlip(), RandomErasing(0.5))
     paired, mixed = both_halves(preprocessing, given)
-    alone = np.asarray(preprocessing.train(given["image"], KEY, given["id"]))
+    alone = np.asarray(jax.jit(preprocessing.train)(given["image"], KEY, given["id"]))
     share = paired["mix"].reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(mixed, share * alone + (1 - share) * alone[paired["id_b"] - 100], atol=1e-2)
 

@@ -22,7 +22,7 @@ IMAGES = jnp.asarray(PICTURES, jnp.float32) / 255
 EVERYTHING = Preprocessing(
     ImageFormat((12, 14)),
     Normalize((0.5,) * 3, (0.25,) * 3),
-    (Saturation(0.4), Hue(0.1), RandAugment(2, 9.0), RandomErasing(0.5)),
+    (Saturation(0.4), Hue(0.1), RandAugment(1, 9.0), RandomErasing(0.5)),
     Mixing(0.2, 1.0),
     "crops_flip",
 )

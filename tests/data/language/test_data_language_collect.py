@@ -37,6 +37,7 @@ ANSWERS = [f"a{i}" * (1 + i % 3) for i in range(30)]
 FORMS = {
     "pair": [{"prompt": f"q{i}", "response": a} for i, a in enumerate(ANSWERS)],
     "question": [{"question": f"q{i}", "answer": a} for i, a in enumerate(ANSWERS)],
+    "capitals": [{"Instruction": f"q{i}", "Input": "" if i % 2 else "x", "Output": a} for i, a in enumerate(ANSWERS)],
     "alpaca": [{"instruction": f"q{i}", "input": "" if i % 2 else "x", "output": a} for i, a in enumerate(ANSWERS)],
     "chat": [{"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": a}]} for i, a in enumerate(ANSWERS)],
     "sharegpt": [{"conversations": [{"from": "human", "value": f"q{i}"}, {"from": "gpt", "value": a}]} for i, a in enumerate(ANSWERS)],
@@ -121,6 +122,7 @@ def test_bad_answers_are_named(folder, tmp_path, row, why):
         ([{"role": "asistant", "content": "a"}], "its messages, turn 1 has the unknown role 'asistant'; did you mean 'assistant'"),
         ([{"role": "user", "content": "q"}, {"role": "assistant", "content": " "}], r"its messages, turn 2 \(assistant\) is empty"),
         ("hello", "its messages: 'hello' is no list of messages"),
+        ([{"role": "assistant", "content": "a"}, {"role": "user", "content": "q"}], "it begins with a turn of the assistant, which answers nothing"),
     ],
 )
 def test_bad_messages_are_named(folder, tmp_path, messages, why):
@@ -139,34 +141,74 @@ def test_columns_that_cannot_be_guessed(folder, tmp_path):
     assert found.report["columns"]["response"] == {"column": "say", "origin": "given", "why": "by text.response"}
 
 
+def talk(*said):
+    return [{"role": role, "content": content} for role, content in zip(("user", "assistant") * 3, said)]
+
+
+PAIR = {"chosen": "good", "rejected": "bad"}
 PREFERENCES = {
-    "strings": [{"prompt": f"q{i}", "chosen": f"good{i}", "rejected": "bad"} for i in range(30)],
-    "messages": [
-        {
-            "conversations": [{"from": "human", "value": f"q{i}"}],
-            "chosen": {"from": "gpt", "value": f"good{i}"},
-            "rejected": {"from": "gpt", "value": "bad"},
-        }
-        for i in range(30)
-    ],
-    "whole": [
-        {name: [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": said}] for name, said in (("chosen", f"good{i}"), ("rejected", "bad"))}
-        for i in range(30)
-    ],
+    "strings": ({"prompt": "q"} | PAIR, "q\n"),
+    "messages": ({"conversations": [{"from": "human", "value": "q"}], **{name: {"from": "gpt", "value": said} for name, said in PAIR.items()}}, "q\n"),
+    "whole": ({name: talk("q", said) for name, said in PAIR.items()}, "q\n"),
+    "whole beside the prompt": ({"prompt": "q"} | {name: talk("q", said) for name, said in PAIR.items()}, "q\n"),
+    "whole beside the last question": ({"prompt": "q"} | {name: talk("p", "a", "q", said) for name, said in PAIR.items()}, "p\na</s>\nq\n"),
+    "whole beside the first question": ({"prompt": "p"} | {name: talk("p", "a", "q", said) for name, said in PAIR.items()}, "p\na</s>\nq\n"),
+    "whole beside all of the prompt": ({"prompt": talk("p", "a", "q")} | {name: talk("p", "a", "q", said) for name, said in PAIR.items()}, "p\na</s>\nq\n"),
+    "several turns": ({"prompt": "p"} | {name: talk("p", "a", "q", said)[1:] for name, said in PAIR.items()}, "p\na</s>\nq\n"),
+    "an instruction's input": ({"instruction": "p", "input": "q"} | {name: talk("p\nq", said) for name, said in PAIR.items()}, "p\nq\n"),
 }
 
 
 @pytest.mark.parametrize("form", PREFERENCES)
 def test_preferences(folder, tmp_path, form):
-    dataset = collect(folder, tiny.write_rows(tmp_path / "rows.jsonl", PREFERENCES[form]), task="preference")
-    fields, encoder = dataset.splits["train"].fields(np.arange(3)), tiny.encoder(folder)
-    for row in range(3):
-        chosen, rejected = (tiny.decode(encoder, fields[f"{side}tokens"][row][fields[f"{side}learn"][row]]) for side in ("", "pair_"))
-        assert chosen.startswith("good")
-        assert rejected == "bad</s>"
-    same = [*PREFERENCES["strings"], {"prompt": "q", "chosen": "x", "rejected": "x"}]
-    with pytest.raises(DataError, match=r"rows.jsonl:31: its two answers are the same"):
-        collect(folder, tiny.write_rows(tmp_path / "rows.jsonl", same), task="preference")
+    """Both texts, letter for letter, and their answers."""
+    row, prompt = PREFERENCES[form]
+    rows = [json.loads(json.dumps(row).replace('"good"', f'"good{i:02d}"')) for i in range(30)]
+    fields, encoder = (
+        collect(folder, tiny.write_rows(tmp_path / "rows.jsonl", rows), task="preference").splits["train"].fields(np.arange(3)),
+        tiny.encoder(folder),
+    )
+    for place in range(3):
+        for side, answer in (("", "good"), ("pair_", "bad")):
+            tokens, document, learn = (fields[f"{side}{name}"][place] for name in ("tokens", "document", "learn"))
+            learnt = tiny.decode(encoder, tokens[learn])
+            assert tiny.decode(encoder, tokens[document > 0]) == f"<s>{prompt}{learnt}"
+            assert learnt == (f"{answer}</s>" if side else f"{learnt[:6]}</s>")
+            assert learnt.startswith(answer)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"prompt": "q", "chosen": "x", "rejected": "x"}, "its two answers are the same"),
+        (
+            {"prompt": "q"} | {name: talk("other", said) for name, said in PAIR.items()},
+            "both its answers begin with a turn of the user, 'other', which is not in",
+        ),
+        (
+            {"prompt": "q", "chosen": talk("one", "a"), "rejected": talk("two", "b")},
+            "its better answer begins with a turn of the user, 'one', which is not in its",
+        ),
+        ({"prompt": None, "chosen": "a", "rejected": "b"}, "its prompt is missing: both answers begin differently"),
+        (
+            {"prompt": "q", "system": "s"} | {name: [{"role": "system", "content": "t"}, *talk("q", said)] for name, said in PAIR.items()},
+            "two system messages, 's'",
+        ),
+    ],
+)
+def test_bad_preferences_are_named(folder, tmp_path, row, why):
+    rows = [*({"prompt": f"q{i}"} | PAIR for i in range(30)), row]
+    with pytest.raises(DataError, match=f"rows.jsonl:31: .*{why}"):
+        collect(folder, tiny.write_rows(tmp_path / "rows.jsonl", rows), task="preference")
+
+
+def test_a_system_message_that_stands_twice_is_written_once(folder, tmp_path):
+    rows = [{"system": "s", "messages": [{"role": "system", "content": "s"}, *talk(f"q{i}", "a")]} for i in range(30)]
+    split = collect(folder, tiny.write_rows(tmp_path / "rows.jsonl", rows)).splits["test"]
+    fields = split.fields(np.arange(1))
+    assert tiny.decode(tiny.encoder(folder), fields["tokens"][0][fields["document"][0] > 0]).startswith("<s>s\nq")
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: it has two system messages, 'other' in a column of its own and 's' in its messages; keep one"):
+        collect(folder, tiny.write_rows(tmp_path / "rows.jsonl", [row | {"system": "other"} for row in rows]))
 
 
 def test_a_long_text_is_learnt_letter_for_letter(folder, tmp_path):
@@ -178,6 +220,10 @@ def test_a_long_text_is_learnt_letter_for_letter(folder, tmp_path):
     found = [answer for split in dataset.splits.values() for answer in learnt(folder, split)]
     assert sum(map(len, found)) == len(text) + len("</s>")
     assert sum("</s>" in answer for answer in found) == 1
+    test = dataset.splits["test"]
+    origins = test.fields(np.arange(len(test)))["origin"]
+    assert [name.partition("#")[0] for name in test.ids] == [test.ids[np.flatnonzero(origins == origin)[0]] for origin in origins]
+    assert len(set(origins)) < len(test)
     ordered = collect(folder, tmp_path / "book.txt", source="plain_text", max_length=50, split="time", time="position")
     assert any("</s>" in answer for answer in learnt(folder, ordered.splits["test"]))
 

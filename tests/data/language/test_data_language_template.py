@@ -37,9 +37,30 @@ def test_without_a_mark_what_each_answer_adds_is_learnt():
 
 def test_a_template_that_rewrites_earlier_answers_is_refused():
     hides = "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}{% endif %}{% endfor %}"
-    with pytest.raises(DataError, match=r"writes turn 2 otherwise when other turns follow.*generation.*text.template='chatml'"):
+    with pytest.raises(DataError, match=r"writes turn 2 otherwise when other turns follow.*generation.*another text.template"):
         Template(hides, "x", "", "").rendered(TURNS)
     assert learnt(Template(hides, "x", "", ""), TURNS[:2]) == ["1"]
+
+
+def test_blocks_of_one_turn_are_one_answer():
+    """Also where a loop inside the turn's, or a macro with a loop, writes them."""
+    two = "{% generation %}{{ m.content }}{% endgeneration %}|{% generation %}end{% endgeneration %}"
+    each = "{% for letter in m.content %}{% generation %}{{ letter }}{% endgeneration %}{% endfor %}"
+    macro = "{% macro say(m) %}{% for letter in m.content %}{% generation %}{{ letter }}{% endgeneration %}{% endfor %}{% endmacro %}"
+    turns, found = (Turn("user", "q"), Turn("assistant", "ab"), Turn("assistant", "c")), []
+    for before, block in (("", two), ("", each), (macro, "{{ say(m) }}")):
+        source = before + "{% for m in messages %}{% if m.role == 'assistant' %}" + block + "{% else %}{{ m.content }}{% endif %}{% endfor %}"
+        rendered = Template(source, "x", "", "").rendered(turns)
+        found.append([[rendered.text[start:stop] for start, stop in spans] for spans in rendered.answers])
+    assert found == [[["ab", "end"], ["c", "end"]], [["a", "b"], ["c"]], [["a", "b"], ["c"]]]
+
+
+def test_a_named_template_needs_its_marks_as_tokens(tmp_path):
+    folder = tiny.write_tokenizer(tmp_path / "t", special=("<s>", "</s>", "<|im_start|>"))
+    problem = r"text\.template='chatml' writes <\|im_end\|>, which the tokenizer of .*/t has no token for; allowed: 'prompt_response', 'alpaca'"
+    with pytest.raises(ConfigError, match=problem):
+        tiny.encoder(folder, template="chatml")
+    assert tiny.encoder(folder, template="alpaca").template.source == NAMED["alpaca"]
 
 
 def test_templates_run_in_a_sandbox_and_may_refuse():

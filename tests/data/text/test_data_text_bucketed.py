@@ -51,6 +51,8 @@ def test_every_epoch_holds_every_row_once_in_the_shapes_of_the_buckets(lengths, 
             assert length in buckets
             assert lengths[rows].max() <= length
             assert size == (batch_size if tokens is None else tokens // length)
+        counted = bucketed.batches_per_bucket(lengths, buckets, batch_size, tokens)
+        assert counted == tuple(sum(length == bucket for _, length, _ in batches) for bucket in buckets)
         short = [(length, len(rows)) for rows, length, size in batches if len(rows) < size]
         assert len(short) <= 1
         assert all(length == buckets[-1] and rows for length, rows in short)
