@@ -181,9 +181,9 @@ def main() -> None:
 def page(found: dict[str, Any], precisions: Sequence[str]) -> str:
     """Both tables as text."""
     parts = [
-        "# Speed of SASRec against PyTorch\n\n`python -m benchmarks.recommendation.speed`: the same weights, batches of Beauty (128 histories, 54,542 items,\n",
-        "width 64, 2 blocks), cross-entropy over all items, Adam, in turns in one process. A ratio is PyTorch's time over ftjax's in one round, the median\n",
-        "with the range. The machine was busy with other work, so CPU seconds say more than seconds by the wall.\n",
+        "# Speed of SASRec against PyTorch\n\n`python -m benchmarks.recommendation.speed`: the same weights and batches of Beauty\n",
+        "(128 histories, 54,542 items, width 64, 2 blocks), cross-entropy over all items, Adam, in turns in one process. A ratio is PyTorch's time over\n",
+        "ftjax's in one round, the median with the range. The machine was busy with other work, so CPU seconds say more than seconds by the wall.\n",
     ]
     rows = {"step": "a training step", "rank": f"full ranking of {found['users']:,} users with the best 20"}
     for precision in precisions:
