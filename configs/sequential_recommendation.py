@@ -4,7 +4,8 @@
 
 Columns are guessed and shown; say which with `--config.recommendation.user=customer --config.recommendation.item=sku`. Other models:
 `configs/sequential_recommendation.py:bert4rec`, `:gru4rec`, `:matrix_factorisation`. Pretrained weights, a run of your own or S3-Rec's file:
-`--config.method=full --config.model.pretrained=runs/last_month --config.model.name=none`. Measured: benchmarks/results/recommendation.md.
+`--config.method=full --config.model.pretrained=runs/last_month --config.model.name=none`. Measured on MovieLens
+small, 30 epochs: HR@10 0.11 (0.09 to 0.14), item-kNN 0.06 (benchmarks/results/recommendation.md).
 """
 
 from typing import Literal

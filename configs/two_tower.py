@@ -3,7 +3,7 @@
     python -m ftjax.main --config configs/two_tower.py --config.data.path=ratings.csv --config.recommendation.items_path=movies.csv --workdir runs/towers
 
 The texts go once through a frozen sentence encoder, all-MiniLM-L6-v2 of the Hugging Face hub (`--config.recommendation.text_encoder=DIR` for another).
-Events are split by time, so that validation and test have items that training has not. Measured: benchmarks/results/recommendation.md.
+Events are split by time, so that validation and test have items that training has not. Not measured yet: `python -m benchmarks.recommendation --only towers`.
 """
 
 from ftjax import Config, DataConfig, ModelConfig, OptimizerConfig, RecommendationConfig, TaskConfig, TrainConfig

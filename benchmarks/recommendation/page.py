@@ -105,9 +105,11 @@ def beauty(found: Mapping[str, Any]) -> str:
 def state(run: Mapping[str, Any]) -> str:
     """Whether a run has ended."""
     if not run:
-        return "not run"
+        return "not measured yet"
     if run["finished"]:
         return f"best of {run['steps']} steps at step {run['best_step']}"
+    if "test" not in run:
+        return "cut short before its first look at validation"
     return f"cut short at step {run.get('steps', 0)}, best at step {run.get('best_step', 0)}"
 
 
