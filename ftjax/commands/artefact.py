@@ -200,6 +200,10 @@ class Predictor:
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
 
+    def logits(self, split: data.Split) -> np.ndarray:
+        """float32 `[n classes]`, one row per example, in order."""
+        return np.asarray(self.records(split).logits)
+
     def records(self, split: data.Split, order: np.ndarray | None = None) -> Any:
         """Records with the model's outputs, by the compiled function that evaluated the run.
 

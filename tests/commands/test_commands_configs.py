@@ -136,6 +136,32 @@ def test_dpo_passes_the_dry_run(tiny_llama, tmp_path):
     check_text("dpo", tiny_llama, tiny_language.write_rows(tmp_path / "pairs.jsonl", rows))
 
 
+def ratings(folder: Path) -> Path:
+    """Twelve users go round in a circle of eight items, a day each."""
+    lines = [f"{user},{(user + day) % 8},{1_000_000 + 86_400 * (20 * user % 7 + day)}" for user in range(12) for day in range(6)]
+    (folder / "ratings.csv").write_text("\n".join(["user,item,timestamp", *lines]) + "\n")
+    return folder / "ratings.csv"
+
+
+SMALL_RECOMMENDER = (
+    "--config.mesh.tensor=1",
+    "--config.text.buckets=1",
+    "--config.recommendation.width=16",
+    "--config.recommendation.depth=1",
+    "--config.recommendation.max_length=6",
+)
+
+
+def test_sequential_recommendation_passes_the_dry_run(tmp_path):
+    check("sequential_recommendation", f"--config.data.path={ratings(tmp_path)}", *SMALL_RECOMMENDER)
+
+
+def test_two_tower_passes_the_dry_run(tiny_bert, tmp_path):
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"{item},sweet {item}\n" for item in range(8)))
+    encoder = (f"--config.recommendation.text_encoder={tiny_bert}", f"--config.recommendation.items_path={tmp_path / 'items.csv'}")
+    check("two_tower", f"--config.data.path={ratings(tmp_path)}", *SMALL_RECOMMENDER, *encoder)
+
+
 def test_every_shipped_configuration_has_its_dry_run_here():
     tested = {name.removeprefix("test_").removesuffix("_passes_the_dry_run") for name in globals() if name.endswith("_passes_the_dry_run")}
     assert {path.stem for path in (ROOT / "configs").glob("*.py")} == tested

@@ -79,4 +79,7 @@ def test_a_run_without_adapters_has_none_to_export(tmp_path, capsys):
 def test_a_shape_that_peft_does_not_have_is_refused(tmp_path, capsys):
     finished(tmp_path, "oft", block=8)
     assert main.main(["export", "--workdir", str(tmp_path), "--format", "peft", "--output", str(tmp_path / "out")]) == 2
-    assert "a PEFT file of OFT is not written; allowed: lora, dora, pissa and ia3, or merged weights (--format hf)" in capsys.readouterr().err
+    assert (
+        "a PEFT file of OFT is not written; allowed: lora, dora, pissa and ia3, the prompt of a decoder, or merged weights (--format hf)"
+        in capsys.readouterr().err
+    )

@@ -86,7 +86,7 @@ def test_an_unknown_command_and_a_missing_config_are_one_line(config, tmp_path, 
     assert "unknown command 'trian'; did you mean 'train'?" in said(["trian"], capsys)
     assert "no configuration file" in said(["--config", str(tmp_path / "d.py"), "--workdir", str(tmp_path / "run")], capsys)
     assert "unknown flag --workdr; did you mean '--workdir'?" in said(["--config", config, "--workdr", str(tmp_path)], capsys)
-    assert "unknown flag --workdir; allowed: '--config'" in said(["check", "--config", config, "--workdir", str(tmp_path)], capsys)
+    assert "unknown flag --workdir; allowed: '--alternatives', '--config'" in said(["check", "--config", config, "--workdir", str(tmp_path)], capsys)
     assert "required: --workdir; see ftjax train --help" in said(["--config", config], capsys)
     assert "predict takes the configuration of the run" in said(["predict", "--workdir", "x", "--input", "y", "--output", "z.csv", "--config.seed=1"], capsys)
 

@@ -95,7 +95,7 @@ class Reader:
     """Stands for a predictor of texts: answers with the number of letters."""
 
     reads_text = True
-    writes = False
+    writes = recommends = False
 
     def __init__(self, columns=("sentence", None)):
         self.preprocessing = SimpleNamespace(columns=columns, task="classification")
