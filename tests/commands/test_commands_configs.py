@@ -144,6 +144,7 @@ def ratings(folder: Path) -> Path:
 
 
 SMALL_RECOMMENDER = (
+    "--config.model.pretrained=none",
     "--config.mesh.tensor=1",
     "--config.text.buckets=1",
     "--config.recommendation.width=16",
@@ -152,11 +153,11 @@ SMALL_RECOMMENDER = (
 )
 
 
-def test_sequential_recommendation_passes_the_dry_run(tmp_path):
+def test_sequential_recommendation_passes_the_dry_run(one_device, tmp_path):
     check("sequential_recommendation", f"--config.data.path={ratings(tmp_path)}", *SMALL_RECOMMENDER)
 
 
-def test_two_tower_passes_the_dry_run(tiny_bert, tmp_path):
+def test_two_tower_passes_the_dry_run(one_device, tiny_bert, tmp_path):
     (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"{item},sweet {item}\n" for item in range(8)))
     encoder = (f"--config.recommendation.text_encoder={tiny_bert}", f"--config.recommendation.items_path={tmp_path / 'items.csv'}")
     check("two_tower", f"--config.data.path={ratings(tmp_path)}", *SMALL_RECOMMENDER, *encoder)

@@ -36,7 +36,7 @@ def writer(encoder, form="pair", columns=(("prompt", "prompt"), ("response", "re
     """A model as `load` would give it: a new one each time."""
     model = models.build(models.ModelSpec("decoder", OPTIONS, tiny.SIZE))
     preprocessing = LanguagePreprocessing(encoder, "language_modeling", columns, form)
-    return Predictor(model, preprocessing, None, None, (), params(), {}, None, 1, 1)  # type: ignore[arg-type]
+    return Predictor(model, preprocessing, None, None, (), params(), {}, None, 1, 1, None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
