@@ -87,6 +87,10 @@ METHODS = {
     "ia3": "Gains on activations (IA3)",
     "ssf": "Gains and shifts (SSF)",
     "oft": "Block rotations (OFT)",
+    "adaptformer": "Hidden units beside the MLPs (AdaptFormer)",
+    "houlsby": "Bottlenecks behind each branch (Houlsby)",
+    "prompt": "Prompt tokens",
+    "vpt": "Prompt tokens in every block (VPT)",
     "scratch": "From scratch",
 }
 CANDIDATES = {
