@@ -136,7 +136,8 @@ def _spec(family="vit", size=(224, 224), classes=10, **options):
         (lambda: models.named("vit_tiny_patch16", 10), "model.name 'vit_tiny_patch16' is unknown; did you mean 'vit_tiny_patch16_224'"),
         (
             lambda: models.build(_spec("vits")),
-            "model family 'vits' is unknown; did you mean 'vit'? allowed: 'bert', 'bert4rec', 'convnext', ",
+            "model family 'vits' is unknown; did you mean 'vit'? allowed: 'bert', 'bert4rec', 'convnext', "
+            "'decoder', 'gru4rec', 'matrix_factorisation', 'mobilenet_v2', 'modernbert', 'resnet', 'sasrec', 'two_tower', 'vit'",
         ),
         (lambda: models.build(_spec(dept=3)), "vit: unknown option 'dept'; did you mean 'depth'?"),
         (lambda: models.build(_spec(depth="12")), "vit: option depth '12' is of type str; allowed: int"),
